@@ -8,7 +8,15 @@ so that what came before them is not lost.
 from enum import IntEnum
 from typing import TypeAlias
 
-__all__ = ["Close", "CloseCode", "Event", "Fail", "Ping", "Pong"]
+__all__ = [
+    "ChallengeResponse",
+    "Close",
+    "CloseCode",
+    "Event",
+    "Fail",
+    "Ping",
+    "Pong",
+]
 
 
 class CloseCode(IntEnum):
@@ -59,6 +67,12 @@ class Pong(_Control):
     __slots__ = ()
 
 
+class ChallengeResponse(_Control):
+    """The 16 octets that complete draft 76's opening handshake: send them at once."""
+
+    __slots__ = ()
+
+
 class _End:
     __slots__ = ("code", "reason")
 
@@ -95,4 +109,4 @@ class Fail(_End):
     __slots__ = ()
 
 
-Event: TypeAlias = str | bytes | Ping | Pong | Close | Fail
+Event: TypeAlias = str | bytes | Ping | Pong | ChallengeResponse | Close | Fail
