@@ -1,0 +1,1 @@
+"""Tests that run the real thing: server processes, sockets and signals."""

@@ -1,0 +1,376 @@
+"""The applications that the server processes of these tests run.
+
+`app` is a plain WSGI application in the middleware, with a path for each thing that
+is tested; `bare` is the same without the middleware, for the worker to wrap.
+"""
+
+import json
+import sys
+import time
+
+import gevent
+
+from wsmiddleware import WebSocketMiddleware
+from wsmiddleware.exceptions import ConcurrencyError, ConnectionClosed
+
+ALLOWED = ["http://good.example", "https://*.wild.example"]
+LIMIT = 1 << 20
+
+executed = []
+live = set()
+
+
+def plain(start_response, status="200 OK", text="plain HTTP\n", headers=()):
+    body = text.encode()
+    start_response(
+        status,
+        [
+            ("Content-Type", "text/plain; charset=utf-8"),
+            ("Content-Length", str(len(body))),
+            *headers,
+        ],
+    )
+    return [body]
+
+
+# ---- HTTP
+
+
+def home(environ, start_response):
+    return plain(start_response)
+
+
+def has_websocket(environ, start_response):
+    return plain(start_response, text=str("wsgi.websocket" in environ))
+
+
+def delete(environ, start_response):
+    """Remember that this request, which nobody may smuggle in, was executed."""
+    executed.append(environ["QUERY_STRING"])
+    return plain(start_response, text="deleted\n")
+
+
+def list_executed(environ, start_response):
+    return plain(start_response, text=json.dumps(executed))
+
+
+def count_live(environ, start_response):
+    return plain(start_response, text=str(len(live)))
+
+
+def unauthorized(environ, start_response):
+    headers = [("WWW-Authenticate", 'Basic realm="here"')]
+    return plain(start_response, "401 Unauthorized", "who are you?\n", headers)
+
+
+def redirect(environ, start_response):
+    return plain(start_response, "302 Found", "", [("Location", "/elsewhere")])
+
+
+def post(environ, start_response):
+    body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    return plain(start_response, text=body.decode())
+
+
+def stream(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return (f"{number}\n".encode() for number in range(100))
+
+
+# ---- WebSocket
+
+
+def echo(environ, start_response):
+    ws = environ["wsgi.websocket"]
+    live.add(id(ws))
+    try:
+        for message in ws:
+            ws.send(message)
+    finally:
+        live.discard(id(ws))
+    return []
+
+
+def old_style(environ, start_response):
+    """Echo as applications of gevent-websocket do."""
+    ws = environ.get("wsgi.websocket")
+    if ws is None:
+        return plain(start_response, "400 Bad Request", "expected a websocket\n")
+    while not ws.closed:
+        message = ws.receive()
+        if message is None:
+            break
+        ws.send(message)
+    ws.close()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"nobody sees this"]
+
+
+def info(environ, start_response):
+    ws = environ["wsgi.websocket"]
+    facts = {
+        "version": ws.version,
+        "origin": ws.origin,
+        "path": ws.path,
+        "subprotocol": ws.subprotocol,
+        "closed": ws.closed,
+        "same environ": ws.environ is environ or dict(ws.environ) == dict(environ),
+    }
+    ws.accept()
+    facts["subprotocol"] = ws.subprotocol
+    ws.send(json.dumps(facts))
+    return []
+
+
+def accept_with(environ, start_response):
+    """Accept with a subprotocol and a header that the query names."""
+    name, _, value = environ["QUERY_STRING"].partition("=")
+    ws = environ["wsgi.websocket"]
+    ws.accept(subprotocol=name or None, headers=[("X-Answer", value)])
+    ws.send(str(ws.subprotocol))
+    return []
+
+
+def close_with(environ, start_response):
+    code, _, reason = environ["QUERY_STRING"].partition("=")
+    ws = environ["wsgi.websocket"]
+    ws.close(int(code), reason)
+    print("CLOSED", ws.closed, ws.close_code, repr(ws.close_reason), flush=True)
+    return []
+
+
+def report_close(environ, start_response):
+    """Receive until the end and say in the log how it came."""
+    ws = environ["wsgi.websocket"]
+    while ws.receive() is not None:
+        pass
+    again = ws.receive()
+    try:
+        ws.send("too late")
+        sent = "sent"
+    except ConnectionClosed as error:
+        sent = f"ConnectionClosed {error.code}"
+    print("CLOSED", ws.closed, ws.close_code, repr(ws.close_reason), again, sent)
+    sys.stdout.flush()
+    return []
+
+
+def handler_returns(environ, start_response):
+    environ["wsgi.websocket"].send("bye")
+    return ["nobody sees this"]
+
+
+def handler_raises(environ, start_response):
+    ws = environ["wsgi.websocket"]
+    ws.send("soon")
+    ws.receive()
+    raise RuntimeError("the handler's own fault")
+
+
+def raises_before_use(environ, start_response):
+    raise RuntimeError("a fault before the first use")
+
+
+def never_used(environ, start_response):
+    """Return nothing and never touch the WebSocket."""
+    return []
+
+
+def handler_exits(environ, start_response):
+    kinds = {
+        "GreenletExit": gevent.GreenletExit,
+        "Timeout": lambda: gevent.Timeout(1),
+        "SystemExit": lambda: SystemExit(3),
+        "StopIteration": StopIteration,
+    }
+    ws = environ["wsgi.websocket"]
+    ws.send("soon")
+    ws.receive()
+    raise kinds[environ["QUERY_STRING"]]()
+
+
+def timeout(environ, start_response):
+    """Wait in vain several times, with each way of waiting; then echo."""
+    ws = environ["wsgi.websocket"]
+    ws.accept()
+    for seconds in (0.05, 0):
+        try:
+            ws.receive(timeout=seconds)
+            ws.send("no timeout")
+        except TimeoutError:
+            ws.send(f"TimeoutError {seconds}")
+    with gevent.Timeout(0.05, False):
+        ws.receive()
+        ws.send("no gevent.Timeout")
+    ws.send("gevent.Timeout")
+    return echo(environ, start_response)
+
+
+def nibble(environ, start_response):
+    """Echo, with a receive that is given up many times in the middle of frames."""
+    ws = environ["wsgi.websocket"]
+    ws.accept()
+    while True:
+        try:
+            message = ws.receive(timeout=0.002)
+        except TimeoutError:
+            continue
+        if message is None:
+            return []
+        ws.send(message)
+
+
+def two_receivers(environ, start_response):
+    ws = environ["wsgi.websocket"]
+    ws.accept()
+    first = gevent.spawn(ws.receive)
+    gevent.sleep(0)
+    try:
+        ws.receive(timeout=5)
+        outcome = "no error"
+    except ConcurrencyError as error:
+        outcome = f"ConcurrencyError {error}"
+    ws.send(outcome)
+    ws.send(first.get(timeout=10))
+    return []
+
+
+def many_senders(environ, start_response):
+    """Send from as many greenlets as the query says, messages of many sizes."""
+    senders, rounds = map(int, environ["QUERY_STRING"].split("x"))
+    ws = environ["wsgi.websocket"]
+    ws.accept()
+
+    def work(number):
+        for turn in range(rounds):
+            letter = chr(ord("a") + number % 26)
+            ws.send(f"{number}:{turn}:" + letter * (number * 997 + turn * 131))
+            if turn % 3 == 0:
+                gevent.sleep(0)
+
+    gevent.joinall([gevent.spawn(work, n) for n in range(senders)], raise_error=True)
+    ws.send("done")
+    ws.receive()
+    return []
+
+
+def produce(environ, start_response):
+    """Send one message of the size, and of the kind, that the query says."""
+    kind, _, size = environ["QUERY_STRING"].partition("=")
+    message = "x" * int(size)
+    ws = environ["wsgi.websocket"]
+    ws.send(message if kind == "text" else message.encode())
+    ws.receive()
+    return []
+
+
+def compute(environ, start_response):
+    """Send, then keep the processor busy for a second before the next wait."""
+    ws = environ["wsgi.websocket"]
+    ws.receive()
+    ws.send("first")
+    busy_until = time.monotonic() + 1
+    while time.monotonic() < busy_until:
+        pass
+    ws.receive()
+    return []
+
+
+room = set()
+
+
+def broadcast(environ, start_response):
+    """Send what comes in to everyone in the room."""
+    ws = environ["wsgi.websocket"]
+    room.add(ws)
+    try:
+        for message in ws:
+            for other in list(room):
+                other.send(message)
+    finally:
+        room.discard(ws)
+    return []
+
+
+def counted(environ, start_response):
+    """Echo, and say in the log at the end how many sends the server took."""
+    ws = environ["wsgi.websocket"]
+    count = 0
+    try:
+        for message in ws:
+            ws.send(message)
+            count += 1
+    except ConnectionClosed:
+        pass
+    print("COUNTED", environ["QUERY_STRING"], count, ws.close_code, flush=True)
+    return []
+
+
+def last_words(environ, start_response):
+    """Say in the log when the close has woken the blocked receive()."""
+    ws = environ["wsgi.websocket"]
+    ws.send("ready")
+    message = ws.receive()
+    print("WOKEN", message, ws.close_code, flush=True)
+    return []
+
+
+def lingering(environ, start_response):
+    """Take as long to end after the close as the query says."""
+    ws = environ["wsgi.websocket"]
+    ws.send("ready")
+    while ws.receive() is not None:
+        pass
+    gevent.sleep(float(environ["QUERY_STRING"]))
+    print("LINGERED", flush=True)
+    return []
+
+
+PATHS = {
+    "/": home,
+    "/accept": accept_with,
+    "/broadcast": broadcast,
+    "/close": close_with,
+    "/compute": compute,
+    "/counted": counted,
+    "/delete": delete,
+    "/echo": echo,
+    "/executed": list_executed,
+    "/exits": handler_exits,
+    "/has-websocket": has_websocket,
+    "/info": info,
+    "/last-words": last_words,
+    "/lingering": lingering,
+    "/live": count_live,
+    "/many-senders": many_senders,
+    "/never-used": never_used,
+    "/nibble": nibble,
+    "/old-style": old_style,
+    "/post": post,
+    "/produce": produce,
+    "/raises": handler_raises,
+    "/raises-early": raises_before_use,
+    "/redirect": redirect,
+    "/report-close": report_close,
+    "/returns": handler_returns,
+    "/stream": stream,
+    "/timeout": timeout,
+    "/two-receivers": two_receivers,
+    "/unauthorized": unauthorized,
+}
+
+
+def bare(environ, start_response):
+    """Dispatch on the path."""
+    handler = PATHS.get(environ["PATH_INFO"])
+    if handler is None:
+        return plain(start_response, "404 Not Found", "nothing here\n")
+    return handler(environ, start_response)
+
+
+app = WebSocketMiddleware(
+    bare,
+    allowed_origins=lambda origin: "evil" not in origin,
+    subprotocols=["v2.chat", "v1.chat"],
+    max_message_size=LIMIT,
+)
