@@ -142,8 +142,11 @@ def _parse_port(text: str | None, secure: bool) -> int:
 def _parse_userinfo(text: str | None) -> tuple[str, str] | None:
     if text is None:
         return None
-    name, _, password = text.partition(":")
-    return unquote(name), unquote(password)
+    name, _, password = (unquote(part) for part in text.partition(":"))
+    # RFC 7617, section 2: "a user-id containing a colon character is invalid".
+    if ":" in name:
+        raise InvalidURL("user name has a colon")
+    return name, password
 
 
 def _parse_host(text: str) -> str:
