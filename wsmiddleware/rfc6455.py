@@ -15,6 +15,7 @@ from wsmiddleware.frames import (
     CLOSE,
     CONTINUATION,
     FIN,
+    MAX_REASON,
     PING,
     PONG,
     RSV1,
@@ -257,7 +258,7 @@ class RFC6455(Protocol):
     def _fail(self, code: int, reason: str) -> Fail:
         self._move(FAILED)
         self._message = None
-        return Fail(int(code), reason)
+        return Fail(int(code), reason[:MAX_REASON])
 
     def _fail_utf8(self, where: str) -> Fail:
         # 8.1: "When an endpoint is to interpret a byte stream as UTF-8 but finds that

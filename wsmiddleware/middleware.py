@@ -1,0 +1,227 @@
+"""`WebSocketMiddleware`: WebSocket for a WSGI application.
+
+Requests that are not WebSocket handshakes pass through untouched. A handshake is
+checked (`wsmiddleware.handshake`); then the application is called with
+`environ["wsgi.websocket"]`, a `wsmiddleware.WebSocket` that completes the handshake
+when it is first used. The handler's return closes with 1000, its exception with 1011.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
+
+from greenlet import GreenletExit
+
+from wsmiddleware.events import CloseCode
+from wsmiddleware.handshake import (
+    Handshake,
+    Headers,
+    Refusal,
+    is_attempt,
+    read_handshake,
+)
+from wsmiddleware.options import Options
+from wsmiddleware.protocol import Protocol
+from wsmiddleware.reactor import GeventReactor
+from wsmiddleware.servers import Server, find_server
+from wsmiddleware.transport import Transport
+from wsmiddleware.websocket import WebSocket
+
+__all__ = ["WebSocketMiddleware"]
+
+logger = logging.getLogger("wsmiddleware")
+
+Environ: TypeAlias = dict[str, Any]
+StartResponse: TypeAlias = Callable[..., Any]
+Application: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+WRONG_SERVER = (
+    "WebSocket needs a gevent server. Start gunicorn with "
+    "-k wsmiddleware.worker.WebSocketWorker (or -k gevent, -k gevent_pywsgi), "
+    "or use gevent.pywsgi.WSGIServer."
+)
+
+
+class WebSocketMiddleware:
+    """Serve WebSocket beside the HTTP of a WSGI application.
+
+    `app` is the application; the settings are those of `wsmiddleware.Options`::
+
+        app.wsgi_app = WebSocketMiddleware(
+            app.wsgi_app, allowed_origins=["https://example.com"]
+        )
+
+    On a WebSocket handshake, and on no other request, the environ has one more key:
+
+    - `wsgi.websocket`: the `wsmiddleware.WebSocket` of this connection.
+
+    Raises ValueError for a setting that makes no sense.
+    """
+
+    def __init__(self, app: Application, **settings: Any) -> None:
+        self.app = app
+        self.options = Options(**settings)
+
+    def __call__(
+        self, environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Answer a request: the WSGI interface (PEP 3333)."""
+        if not is_attempt(environ):
+            return self.app(environ, start_response)
+        server = find_server(environ, start_response)
+        try:
+            if server is None:
+                raise Refusal("503 Service Unavailable", WRONG_SERVER)
+            handshake = read_handshake(environ, server.resource_name, self.options)
+        except Refusal as refusal:
+            return _refuse(refusal, environ, server, start_response)
+        return Upgrade(self, environ, start_response, server, handshake).run()
+
+
+def _refuse(
+    refusal: Refusal,
+    environ: Environ,
+    server: Server | None,
+    start_response: StartResponse,
+) -> Iterable[bytes]:
+    logger.warning(
+        "%s: handshake refused with %s %s",
+        environ.get("PATH_INFO"),
+        refusal.status,
+        refusal.text.partition("\n")[0],
+    )
+    if server is not None:
+        # What stands behind a bad handshake may be anything but a request.
+        server.close_connection()
+    body = refusal.text.encode() + b"\n"
+    headers = [
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Content-Length", str(len(body))),
+        *refusal.headers,
+    ]
+    start_response(refusal.status, headers)
+    return [body]
+
+
+class Upgrade:
+    """Run the application for one handshake, to the end of the connection."""
+
+    def __init__(
+        self,
+        middleware: WebSocketMiddleware,
+        environ: Environ,
+        start_response: StartResponse,
+        server: Server,
+        handshake: Handshake,
+    ) -> None:
+        self._middleware = middleware
+        self._environ = environ
+        self._start_response = start_response
+        self._server = server
+        self._handshake = handshake
+        self._close_code = CloseCode.NORMAL_CLOSURE
+        self.websocket = WebSocket(
+            self._open,
+            middleware.options,
+            GeventReactor.current(),
+            version=handshake.version,
+            origin=handshake.origin,
+            path=handshake.resource_name,
+            environ=environ,
+        )
+        environ["wsgi.websocket"] = self.websocket
+
+    def _open(
+        self, subprotocol: str | None, headers: Headers
+    ) -> tuple[Protocol, Transport, bytes]:
+        protocol, head = self._handshake.accept(subprotocol, headers)
+        sock, initial = self._server.take_over()
+        transport = Transport(
+            sock, GeventReactor.current(), owns_socket=False, initial=initial
+        )
+        return protocol, transport, head
+
+    def run(self) -> Iterable[bytes]:
+        """Call the application; return its response, or nothing once upgraded."""
+        try:
+            if self._middleware.options.accept == "immediately":
+                self.websocket.accept()
+            response = self._middleware.app(self._environ, self.start_response)
+        except BaseException as error:
+            self.fail(error)
+            return self.end()
+        if self.websocket.accepted:
+            _close(response)
+            return self.end()
+        if isinstance(response, (list, tuple)):
+            return response
+        return LazyResponse(self, response)
+
+    def start_response(self, status: str, *args: Any) -> Any:
+        """Pass a refusal on to the server; ignore a response after the handshake."""
+        if not self.websocket.accepted:
+            # Draft 76 sends eight octets behind its request, and what another client
+            # sent there was meant for a WebSocket: neither is a request.
+            if self._handshake.version == "76" or self._server.has_read_ahead():
+                self._server.close_connection()
+            return self._start_response(status, *args)
+        if status.startswith("5"):
+            self._close_code = CloseCode.INTERNAL_ERROR
+        return _ignore
+
+    def fail(self, error: BaseException) -> None:
+        """Decide the close code for an exception; raise it again before the 101."""
+        if not self.websocket.accepted:
+            raise error
+        if isinstance(error, (GreenletExit, SystemExit, KeyboardInterrupt)):
+            self._close_code = CloseCode.GOING_AWAY
+            return
+        self._close_code = CloseCode.INTERNAL_ERROR
+        logger.error(
+            "%s: the WebSocket handler failed",
+            self._environ.get("PATH_INFO"),
+            exc_info=error,
+        )
+
+    def end(self) -> Iterable[bytes]:
+        """Close the connection, whatever happens meanwhile, and the HTTP side."""
+        websocket = self.websocket
+        try:
+            websocket.close(self._close_code)
+        except BaseException:
+            logger.debug("killed while closing", exc_info=True)
+        websocket.abort("the close took too long")
+        websocket.environ = None
+        return self._server.end(websocket.bytes_sent)
+
+
+class LazyResponse:
+    """Be a response whose application runs on while it is iterated."""
+
+    def __init__(self, upgrade: Upgrade, response: Iterable[bytes]) -> None:
+        self._upgrade = upgrade
+        self._response = response
+
+    def __iter__(self) -> Iterator[bytes]:
+        upgrade = self._upgrade
+        try:
+            for data in self._response:
+                if not upgrade.websocket.accepted:
+                    yield data
+        except Exception as error:
+            upgrade.fail(error)
+        if upgrade.websocket.accepted:
+            upgrade.end()
+
+    def close(self) -> None:
+        """Close the application's response."""
+        _close(self._response)
+
+
+def _close(response: Any) -> None:
+    if hasattr(response, "close"):
+        response.close()
+
+
+def _ignore(data: bytes) -> None:
+    """Be the `write` of a response that is not sent."""

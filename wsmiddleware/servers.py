@@ -1,0 +1,200 @@
+"""Where each WSGI server keeps the socket, and how its HTTP side is ended.
+
+A server that reads ahead holds octets that are WebSocket's; `take_over` brings them
+along. After that the server must neither write to the socket nor read a request from
+it again, whatever the application returns: `end` sees to it through the server's own
+objects, so that no exception has to cross the application.
+
+What each server does, and what was measured, is in docs/design.md.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from types import FunctionType, MethodType
+from typing import Any, TypeVar
+
+from gevent.pywsgi import WSGIHandler
+from gevent.socket import socket
+from gevent.ssl import SSLSocket
+
+__all__ = ["Server", "find_in", "find_server"]
+
+T = TypeVar("T")
+
+# How far `find_in` looks; an ordinary stack of middlewares is a handful deep.
+MAX_OBJECTS = 500
+
+
+class Server:
+    """Be the HTTP server of one request.
+
+    `resource_name` is the target of the request exactly as it was requested.
+    """
+
+    name: str
+    resource_name: str
+
+    def has_read_ahead(self) -> bool:
+        """Tell whether octets behind the request have been read."""
+        raise NotImplementedError
+
+    def close_connection(self) -> None:
+        """Have the connection closed after the response."""
+        raise NotImplementedError
+
+    def take_over(self) -> tuple[Any, bytes]:
+        """Return the socket and the octets that were read behind the request."""
+        raise NotImplementedError
+
+    def end(self, bytes_sent: int) -> Iterable[bytes]:
+        """Mark the request as answered with 101; return what to return to the server.
+
+        Nothing more is written to the socket or read from it; the access log has one
+        line, with `bytes_sent`.
+        """
+        raise NotImplementedError
+
+
+class GunicornServer(Server):
+    """Be gunicorn's `gevent` worker, or one derived from it."""
+
+    name = "gunicorn"
+
+    def __init__(self, environ: Mapping[str, Any], response: Any) -> None:
+        self._socket = environ["gunicorn.socket"]
+        self._response = response
+        self._unreader = response.req.unreader
+        self.resource_name = environ["RAW_URI"]
+
+    def has_read_ahead(self) -> bool:
+        """Tell whether octets behind the request have been read."""
+        return bool(self._unreader.buf.getvalue())
+
+    def close_connection(self) -> None:
+        """Have the connection closed after the response."""
+        self._response.force_close()
+
+    def take_over(self) -> tuple[Any, bytes]:
+        """Return the socket and what the unreader holds."""
+        buffer = self._unreader.buf
+        initial = buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+        return self._socket, initial
+
+    def end(self, bytes_sent: int) -> Iterable[bytes]:
+        """Fill in the response as if it had been sent; gunicorn then closes."""
+        response = self._response
+        response.status = "101 Switching Protocols"
+        response.status_code = 101
+        response.headers = []
+        response.headers_sent = True
+        response.response_length = 0
+        response.chunked = False
+        response.sent = bytes_sent
+        response.force_close()
+        return []
+
+
+class PywsgiServer(Server):
+    """Be gevent's pywsgi server, alone or as gunicorn's `gevent_pywsgi` worker."""
+
+    name = "gevent.pywsgi"
+
+    def __init__(self, handler: WSGIHandler) -> None:
+        self._handler = handler
+        self.resource_name = handler.path
+
+    def has_read_ahead(self) -> bool:
+        """Tell whether octets behind the request have been read."""
+        return bool(self._peek())
+
+    def _peek(self) -> bytes:
+        # Without a timeout of zero, peeking into an empty buffer waits for the peer.
+        sock = self._handler.socket
+        timeout = sock.gettimeout()
+        sock.settimeout(0.0)
+        try:
+            return bytes(self._handler.rfile.peek())
+        except OSError:
+            return b""
+        finally:
+            sock.settimeout(timeout)
+
+    def close_connection(self) -> None:
+        """Have the connection closed after the response."""
+        self._handler.close_connection = True
+
+    def take_over(self) -> tuple[Any, bytes]:
+        """Return the socket and what the buffered reader holds."""
+        initial = self._peek()
+        self._handler.rfile.read(len(initial))
+        return self._handler.socket, initial
+
+    def end(self, bytes_sent: int) -> Iterable[bytes]:
+        """Fill in the handler as if it had written the response; pywsgi then closes."""
+        handler = self._handler
+        handler.status = b"101 Switching Protocols"
+        handler._orig_status = "101 Switching Protocols"
+        handler.code = 101
+        handler.response_headers = []
+        handler.headers_sent = True
+        handler.response_use_chunked = False
+        handler.provided_content_length = None
+        handler.response_length = bytes_sent
+        handler.close_connection = True
+        return []
+
+
+def find_server(environ: Mapping[str, Any], start_response: Any) -> Server | None:
+    """Return the server of this request if it is one that can be taken over."""
+    if "gunicorn.socket" in environ:
+        from gunicorn.http.wsgi import Response
+
+        if not isinstance(environ["gunicorn.socket"], (socket, SSLSocket)):
+            return None
+        response = find_in(start_response, Response)
+        if response is None or not hasattr(response.req, "unreader"):
+            return None
+        return GunicornServer(environ, response)
+    handler = find_in(start_response, WSGIHandler)
+    return PywsgiServer(handler) if handler is not None else None
+
+
+def find_in(root: Any, kind: type[T]) -> T | None:
+    """Return the nearest object of a class that a callable wraps, or None.
+
+    Middlewares wrap what they are given in closures, partials, bound methods or
+    attributes; all of these are looked into.
+    """
+    waiting = deque([root])
+    seen = {id(root)}
+    while waiting and len(seen) < MAX_OBJECTS:
+        item = waiting.popleft()
+        if isinstance(item, kind):
+            return item
+        for inner in _wrapped_by(item):
+            if id(inner) not in seen:
+                seen.add(id(inner))
+                waiting.append(inner)
+    return None
+
+
+def _wrapped_by(item: Any) -> Iterator[Any]:
+    if isinstance(item, MethodType):
+        yield item.__self__
+        yield item.__func__
+    elif isinstance(item, partial):
+        yield item.func
+        yield from item.args
+    elif isinstance(item, FunctionType):
+        for cell in item.__closure__ or ():
+            try:
+                yield cell.cell_contents
+            except ValueError:
+                continue  # not assigned yet
+    if callable(item) and not isinstance(item, type):
+        for inner in getattr(item, "__dict__", {}).values():
+            if callable(inner) and not isinstance(inner, type):
+                yield inner

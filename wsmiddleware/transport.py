@@ -1,0 +1,377 @@
+"""The socket of a connection: read, write, close, without ever blocking.
+
+`Transport` pushes what it reads to its receiver and buffers what the peer does not
+take. Whoever must wait (for a message, for room) does so elsewhere, so a slow peer
+holds up nobody else. Reading costs one watcher that stays registered; a message that
+is the first since the loop last ran leaves at once, those that follow it in the same
+run leave together.
+
+This is the only room that touches a socket.
+"""
+
+import os
+import socket
+import ssl
+from typing import Any
+
+from wsmiddleware.reactor import Reactor
+
+__all__ = ["Receiver", "ThreadedTransport", "Transport"]
+
+READ_SIZE = 1 << 16
+MAX_READ_SIZE = 1 << 18
+# Writes are joined up to this size.
+FLUSH_SIZE = 1 << 16
+# Buffers that one system call takes; IOV_MAX is 1024 on Linux.
+MAX_BUFFERS = 512
+
+READABLE = 1
+WRITABLE = 2
+
+
+class Receiver:
+    """Be what a transport reports to."""
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the peer sent."""
+        raise NotImplementedError
+
+    def eof_received(self) -> None:
+        """Learn that the peer will send nothing more."""
+        raise NotImplementedError
+
+    def connection_lost(self) -> None:
+        """Learn that the transport is closed; nothing follows."""
+        raise NotImplementedError
+
+    def drained(self) -> None:
+        """Learn that the peer took all that was buffered."""
+        raise NotImplementedError
+
+
+class Transport:
+    """Read and write a connected socket on a reactor's loop.
+
+    `owns_socket` says whether closing the transport closes the socket, or only shuts
+    it down because somebody else closes it. `initial` is what was read from the
+    socket before the transport came.
+    """
+
+    def __init__(
+        self,
+        sock: Any,
+        reactor: Reactor,
+        *,
+        owns_socket: bool = True,
+        initial: bytes = b"",
+    ) -> None:
+        sock.settimeout(0.0)
+        self._sock = sock
+        self._fd: int = sock.fileno()
+        self._tls = hasattr(sock, "pending")
+        self._reactor = reactor
+        self._loop = reactor.loop
+        # gevent's libuv loop does not count its iterations.
+        self._joins_writes = reactor.joins_writes and hasattr(self._loop, "iteration")
+        self._owns_socket = owns_socket
+        self._initial = initial
+        self._receiver: Any = None
+        self._reader: Any = None
+        self._writer: Any = None
+        self._read_size = READ_SIZE
+        self._out: list[Any] = []
+        self._iteration = -1
+        self._flush_scheduled = False
+        self._paused = False
+        self._finishing = False
+        self.buffered = 0
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self.closed = False
+
+    def start(self, receiver: Receiver) -> None:
+        """Begin to read, first what had been read already."""
+        self._receiver = receiver
+        self._reactor.run(self._start)
+
+    def _start(self) -> None:
+        self._reader = self._loop.io(self._fd, READABLE)
+        initial, self._initial = self._initial, b""
+        if initial:
+            self._take(initial)
+        if self._tls and not self.closed:
+            self._on_readable()
+        if not self.closed and not self._paused:
+            self._reader.start(self._on_readable)
+
+    # Reading
+
+    def pause_reading(self) -> None:
+        """Stop reading until `resume_reading`: the application lags behind."""
+        if not self._paused and not self._finishing:
+            self._paused = True
+            self._reactor.run(self._update_reader)
+
+    def resume_reading(self) -> None:
+        """Go on reading."""
+        if self._paused:
+            self._paused = False
+            self._reactor.run(self._update_reader)
+
+    @property
+    def reading_is_paused(self) -> bool:
+        """Tell whether nothing is read at the moment."""
+        return self._paused
+
+    def _update_reader(self) -> None:
+        if self.closed or self._reader is None:
+            return
+        if self._paused:
+            self._reader.stop()
+        elif not self._reader.active:
+            self._reader.start(self._on_readable)
+            if self._tls and self._sock.pending():
+                self._loop.run_callback(self._on_readable)
+
+    def poll(self) -> None:
+        """Read what is there, without waiting for the loop."""
+        self._on_readable()
+
+    def _on_readable(self) -> None:
+        if self.closed or self._paused:
+            return
+        try:
+            data = self._read()
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return
+        except ssl.SSLWantWriteError:
+            self._start_writer()
+            return
+        except InterruptedError:
+            return
+        except OSError:
+            self.abort()
+            return
+        if data:
+            self._take(data)
+        else:
+            self._reader.stop()
+            self._on_eof()
+
+    def _read(self) -> bytes:
+        if not self._tls:
+            data = os.read(self._fd, self._read_size)
+            if len(data) == self._read_size < MAX_READ_SIZE:
+                self._read_size = MAX_READ_SIZE
+            return data
+        # What the TLS layer holds decrypted makes no socket readable.
+        data = bytes(self._sock.recv(READ_SIZE))
+        while data and len(data) < MAX_READ_SIZE and self._sock.pending():
+            data += self._sock.recv(READ_SIZE)
+        return data
+
+    def _take(self, data: bytes) -> None:
+        self.bytes_received += len(data)
+        if not self._finishing:
+            self._receiver.data_received(data)
+
+    def _on_eof(self) -> None:
+        if self._finishing:
+            self.abort()
+        else:
+            self._receiver.eof_received()
+
+    # Writing
+
+    def write(self, data: bytes) -> None:
+        """Send `data`, now or as soon as the peer takes it; never blocks."""
+        if self._finishing or self.closed or not data:
+            return
+        if not self._out and self._is_first_since_loop_ran():
+            self._write_now(data)
+            return
+        self._out.append(data)
+        self.buffered += len(data)
+        if not self._joins_writes or self._waits_for_peer():
+            return
+        if self.buffered >= FLUSH_SIZE:
+            self.flush()
+        elif not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.run_callback(self._flush_scheduled_writes)
+
+    def _is_first_since_loop_ran(self) -> bool:
+        if not self._joins_writes:
+            return True
+        iteration = self._loop.iteration
+        if iteration == self._iteration:
+            return False
+        self._iteration = iteration
+        return True
+
+    def _write_now(self, data: bytes) -> None:
+        try:
+            sent = self._send(data)
+        except OSError:
+            self.abort()
+            return
+        self.bytes_sent += sent
+        if sent < len(data):
+            self._out.append(memoryview(data)[sent:])
+            self.buffered += len(data) - sent
+            self._reactor.run(self._start_writer)
+
+    def _send(self, data: Any) -> int:
+        try:
+            if self._tls:
+                return int(self._sock.send(data))
+            return os.write(self._fd, data)
+        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            return 0
+
+    def _flush_scheduled_writes(self) -> None:
+        self._flush_scheduled = False
+        if not self._waits_for_peer():
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what was joined, as far as the peer takes it."""
+        while self._out and not self.closed:
+            if self._waits_for_peer():
+                return
+            wanted, sent = self._send_some()
+            if sent < wanted:
+                self._reactor.run(self._start_writer)
+                return
+
+    def _send_some(self) -> tuple[int, int]:
+        buffers = self._out[:MAX_BUFFERS]
+        data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
+        try:
+            sent = self._send(data)
+        except OSError:
+            self.abort()
+            return 0, 0
+        self._forget(sent)
+        return len(data), sent
+
+    def _forget(self, sent: int) -> None:
+        self.bytes_sent += sent
+        self.buffered -= sent
+        done = 0
+        while sent:
+            size = len(self._out[done])
+            if sent < size:
+                self._out[done] = memoryview(self._out[done])[sent:]
+                break
+            sent -= size
+            done += 1
+        del self._out[:done]
+
+    def _waits_for_peer(self) -> bool:
+        return self._writer is not None and self._writer.active
+
+    def _start_writer(self) -> None:
+        if self.closed:
+            return
+        if self._writer is None:
+            self._writer = self._loop.io(self._fd, WRITABLE)
+        if not self._writer.active:
+            self._writer.start(self._on_writable)
+
+    def _on_writable(self) -> None:
+        self._writer.stop()
+        if self._tls:
+            self._on_readable()
+        self.flush()
+        if self._out or self.closed:
+            return
+        if self._finishing:
+            self._shut_down_writing()
+        self._receiver.drained()
+
+    # Closing
+
+    def finish(self) -> None:
+        """Send what is buffered, then say that nothing follows.
+
+        RFC 6455, 7.1.1: "calling shutdown() with SHUT_WR on the socket, calling
+        recv() until obtaining a return value of 0 [...] and finally calling close()".
+        The caller sets a deadline and calls `abort` when it has passed.
+        """
+        if self._finishing or self.closed:
+            return
+        self.flush()
+        self._finishing = True
+        self.resume_reading()
+        if not self._out:
+            self._shut_down_writing()
+
+    def _shut_down_writing(self) -> None:
+        try:
+            if self._tls:
+                self._sock.unwrap()
+        except (OSError, ValueError):
+            pass  # it has sent its close_notify and would wait for the peer's
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.abort()
+
+    def abort(self) -> None:
+        """Close at once; what is buffered is lost."""
+        if self.closed:
+            return
+        self.closed = True
+        self._out.clear()
+        self.buffered = 0
+        self._reactor.run(self._close)
+
+    def _close(self) -> None:
+        for watcher in (self._reader, self._writer):
+            if watcher is not None:
+                watcher.stop()
+                watcher.close()
+        self._reader = self._writer = None
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # the peer was faster
+        if self._owns_socket:
+            self._sock.close()
+        self._receiver.connection_lost()
+
+
+class ThreadedTransport(Transport):
+    """Be a transport whose callers and whose loop are different threads.
+
+    `lock` is held by the callers; here the loop takes it.
+    """
+
+    def __init__(self, sock: Any, reactor: Reactor, *, lock: Any, **kwargs: Any):
+        super().__init__(sock, reactor, **kwargs)
+        self._lock = lock
+
+    def _start(self) -> None:
+        with self._lock:
+            super()._start()
+
+    def _update_reader(self) -> None:
+        with self._lock:
+            super()._update_reader()
+
+    def _on_readable(self) -> None:
+        with self._lock:
+            super()._on_readable()
+
+    def _on_writable(self) -> None:
+        with self._lock:
+            super()._on_writable()
+
+    def _start_writer(self) -> None:
+        with self._lock:
+            super()._start_writer()
+
+    def _close(self) -> None:
+        with self._lock:
+            super()._close()

@@ -1,0 +1,597 @@
+"""`WebSocket`: a protocol and a transport, joined; what an application holds.
+
+The transport pushes octets into the protocol; messages wait in a queue for the
+application, pings are answered and closes acted upon without it. The peer's close and
+its faults take their turn in the queue behind the messages that came before them.
+
+    data_received -> Protocol.receive_data -> queue -> receive
+    send -> Protocol.send_text -> Transport.write
+"""
+
+import json
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from math import inf
+from time import monotonic
+from types import TracebackType
+from typing import Any, TypeAlias
+
+from wsmiddleware.events import (
+    ChallengeResponse,
+    Close,
+    CloseCode,
+    Event,
+    Fail,
+    Ping,
+    Pong,
+)
+from wsmiddleware.exceptions import ConcurrencyError, ConnectionClosed, WebSocketError
+from wsmiddleware.handshake import Headers
+from wsmiddleware.options import Options
+from wsmiddleware.protocol import CLOSED, CONNECTING, Protocol
+from wsmiddleware.reactor import Deadline, Reactor, Waiter
+from wsmiddleware.transport import Receiver, Transport
+
+__all__ = ["Opening", "ThreadedWebSocket", "WebSocket"]
+
+logger = logging.getLogger("wsmiddleware")
+
+Opening: TypeAlias = Callable[[str | None, Headers], tuple[Protocol, Transport, bytes]]
+"""Completes the handshake: the protocol, the transport, and what is sent first."""
+
+
+class WebSocket(Receiver):
+    """Send and receive messages; the same on a server and on a client.
+
+    On a server the handshake is completed on first use (`receive`, `send`,
+    iteration) or by `accept`; until then the request is HTTP, and whatever response
+    the application returns is the refusal.
+
+    `version` names the protocol, `origin` is the page's origin or None, `path` the
+    requested path with its query, `environ` the request's WSGI environ (None on a
+    client). After the close, `close_code` and `close_reason` say how it ended and
+    `closed_by` who began it: "local" or "peer".
+    """
+
+    def __init__(
+        self,
+        opening: Opening,
+        options: Options,
+        reactor: Reactor,
+        *,
+        client: bool = False,
+        version: str = "13",
+        origin: str | None = None,
+        path: str = "/",
+        environ: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.version = version
+        self.origin = origin
+        self.path = path
+        self.environ = environ
+        self.close_code: int | None = None
+        self.close_reason = ""
+        self.closed_by: str | None = None
+        self.latency: float | None = None
+        self.messages_received = 0
+        self.messages_sent = 0
+        self._opening: Opening | None = opening
+        self._options = options
+        self._reactor = reactor
+        self._client = client
+        self._protocol: Any = None
+        self._transport: Any = None
+        self._lock = reactor.lock()
+        self._receiver: Any = reactor.waiter(self._lock)
+        self._receiving = False
+        self._waiters: list[Waiter] = []
+        self._queue: deque[Event] = deque()
+        self._ended = False
+        self._heard = False
+        self._pong: bytes | None = None
+        self._deadline: Deadline | None = None
+        self._close_by = inf
+        self._ping_at = inf
+        self._pong_by = inf
+        self._pinged_at = 0.0
+        self._ping_count = 0
+        self._stalled_at = (0, inf)
+
+    # What an application asks
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether the connection is closed, or about to be."""
+        return self._ended
+
+    @property
+    def subprotocol(self) -> str | None:
+        """Return the subprotocol that was agreed, None before the handshake."""
+        return self._protocol.subprotocol if self._protocol is not None else None
+
+    @property
+    def buffered_amount(self) -> int:
+        """Return how many bytes wait for the peer to take them."""
+        return self._transport.buffered if self._transport is not None else 0
+
+    @property
+    def bytes_sent(self) -> int:
+        """Return how many bytes were sent, with the handshake."""
+        return self._transport.bytes_sent if self._transport is not None else 0
+
+    @property
+    def bytes_received(self) -> int:
+        """Return how many bytes were received after the handshake."""
+        return self._transport.bytes_received if self._transport is not None else 0
+
+    @property
+    def accepted(self) -> bool:
+        """Tell whether the handshake has been answered."""
+        return self._opening is None
+
+    def __repr__(self) -> str:
+        state = "closed" if self._ended else "open" if self.accepted else "connecting"
+        return f"<WebSocket {self.path} version {self.version} {state}>"
+
+    # The handshake
+
+    def accept(self, subprotocol: str | None = None, headers: Headers = ()) -> None:
+        """Complete the handshake.
+
+        `subprotocol` overrides the choice by the options; `headers` are added to the
+        answer. Raises ValueError for a subprotocol that the client did not offer or a
+        header that cannot be sent, WebSocketError when the handshake is already
+        completed, ConnectionClosed when the peer goes away meanwhile.
+        """
+        if self._opening is None:
+            raise WebSocketError("the handshake is already completed")
+        protocol, transport, head = self._opening(subprotocol, headers)
+        self._opening = None
+        self._protocol = protocol
+        self._transport = transport
+        transport.write(head)
+        transport.start(self)
+        self._start_deadlines()
+        if protocol.state == CONNECTING:
+            self._finish_accept()
+
+    def _finish_accept(self) -> None:
+        # Draft 76: the client's last eight octets are still on their way.
+        def is_decided() -> bool:
+            return bool(self._protocol.state != CONNECTING or self._ended)
+
+        if not self._wait_until(is_decided, self._options.handshake_timeout):
+            self._end(CloseCode.ABNORMAL_CLOSURE, "handshake timed out", "local")
+            self._transport.abort()
+        if self._ended:
+            raise ConnectionClosed(self.close_code or 1006, self.close_reason)
+
+    # Receiving
+
+    def receive(self, timeout: float | None = None) -> str | bytes | None:
+        """Return the next message: `str` for text, `bytes` for binary.
+
+        Returns None once the connection is closed. Raises TimeoutError when no
+        message came within `timeout` seconds, and nothing is lost by that;
+        ConcurrencyError when another caller is receiving.
+        """
+        if self._opening is not None:
+            try:
+                self.accept()
+            except ConnectionClosed:
+                return None
+        give_up_at = None if timeout is None else monotonic() + timeout
+        while True:
+            if self._queue:
+                event = self._take_event()
+                if isinstance(event, (str, bytes)):
+                    return event
+                self._act(event)
+            if self._ended:
+                return None
+            self._wait_for_event(give_up_at)
+
+    def _take_event(self) -> Event:
+        event = self._queue.popleft()
+        if not self._queue and self._transport.reading_is_paused:
+            self._transport.resume_reading()
+        return event
+
+    def _wait_for_event(self, give_up_at: float | None) -> None:
+        if self._receiving:
+            raise ConcurrencyError("another greenlet or thread is already receiving")
+        self._transport.flush()
+        if give_up_at is None:
+            self._wait_to_receive(None)
+            return
+        left = give_up_at - monotonic()
+        if left > 0:
+            self._wait_to_receive(left)
+        else:
+            self._transport.poll()
+        if not self._queue and not self._ended and monotonic() >= give_up_at:
+            raise TimeoutError("no message came in time")
+
+    def _wait_to_receive(self, timeout: float | None) -> None:
+        self._receiving = True
+        try:
+            self._receiver.wait(timeout)
+        finally:
+            self._receiving = False
+
+    def __iter__(self) -> Iterator[str | bytes]:
+        """Yield messages until the connection is closed."""
+        while (message := self.receive()) is not None:
+            yield message
+
+    def receive_json(self, timeout: float | None = None) -> Any:
+        """Return the next message as JSON; raises ConnectionClosed once closed."""
+        message = self.receive(timeout)
+        if message is None:
+            raise ConnectionClosed(self.close_code or 1006, self.close_reason)
+        return json.loads(message)
+
+    # Sending
+
+    def send(
+        self,
+        data: str | bytes | bytearray | memoryview | None,
+        binary: bool | None = None,
+    ) -> None:
+        """Send a message: `str` as text, `bytes` as binary unless `binary` says.
+
+        Blocks while more than the options' `max_buffered` bytes wait for the peer.
+        Any number of callers may send; messages never mix. Raises ConnectionClosed
+        once the connection is closed, TimeoutError when there was no room within
+        `send_timeout`, TypeError for binary data where the version carries text only.
+        """
+        if self._opening is not None:
+            self.accept()
+        if self._transport.buffered >= self._options.max_buffered:
+            if not self._make_room():
+                return
+        if self._ended or self._transport.closed:
+            raise ConnectionClosed(self.close_code or 1006, self.close_reason)
+        if type(data) is str and not binary:
+            octets = self._protocol.send_text(data)
+        else:
+            octets = self._encode(data, binary)
+        self.messages_sent += 1
+        self._transport.write(octets)
+
+    def _encode(self, data: Any, binary: bool | None) -> bytes:
+        if data is None:
+            data = ""
+        if binary is None:
+            binary = not isinstance(data, str)
+        if binary:
+            payload = data.encode() if isinstance(data, str) else data
+            return bytes(self._protocol.send_binary(payload))
+        text = data if isinstance(data, str) else bytes(data).decode()
+        return bytes(self._protocol.send_text(text))
+
+    def _make_room(self) -> bool:
+        if self._options.overflow == "drop_newest":
+            return False
+        if self._options.overflow == "close":
+            self.start_close(CloseCode.TRY_AGAIN_LATER, "too slow")
+            return True
+
+        def has_room() -> bool:
+            return bool(
+                self._transport.buffered < self._options.max_buffered or self._ended
+            )
+
+        if not self._wait_until(has_room, self._options.send_timeout):
+            raise TimeoutError("the peer did not take what was sent in time")
+        return True
+
+    def send_json(self, value: Any) -> None:
+        """Send a value as a JSON text message."""
+        self.send(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
+
+    def ping(self, payload: bytes = b"") -> None:
+        """Send a ping of at most 125 bytes; does nothing where there is no ping."""
+        if self._opening is not None:
+            self.accept()
+        if self._ended:
+            raise ConnectionClosed(self.close_code or 1006, self.close_reason)
+        self._transport.write(self._protocol.send_ping(payload))
+
+    # Closing
+
+    def close(self, code: int | None = 1000, reason: str | bytes = "") -> None:
+        """Close the connection and wait, at most `close_timeout`, until it is.
+
+        Closing again does nothing. Raises ValueError for a code or a reason that may
+        not be sent (RFC 6455, section 7.4).
+        """
+        self.start_close(code, reason)
+        self.wait_closed(self._options.close_timeout + 1)
+
+    def start_close(self, code: int | None = 1000, reason: str | bytes = "") -> None:
+        """Send the close and return at once; blocked receivers get None."""
+        if self._opening is not None:
+            try:
+                self.accept()
+            except ConnectionClosed:
+                return
+        text = reason.decode() if isinstance(reason, bytes) else reason
+        last = self._queue[-1] if self._queue else None
+        if isinstance(last, (Close, Fail)):
+            self._act(last)
+        if self._ended:
+            return
+        octets = self._protocol.send_close(code, text)
+        self._transport.write(octets)
+        self._end(code or CloseCode.NO_STATUS_RECEIVED, text, "local")
+        if self._protocol.state == CLOSED:
+            self._transport.finish()
+        self._transport.resume_reading()
+
+    def wait_closed(self, timeout: float | None = None) -> bool:
+        """Wait until the connection is closed; tell whether it is.
+
+        `timeout` is in seconds.
+        """
+        if self._transport is None:
+            return self._ended
+
+        def is_closed() -> bool:
+            return bool(self._transport.closed)
+
+        self._transport.flush()
+        return self._wait_until(is_closed, timeout)
+
+    def abort(self, reason: str) -> None:
+        """Drop the connection without a close; `close_code` is 1006."""
+        self._end(CloseCode.ABNORMAL_CLOSURE, reason, "local")
+        if self._transport is not None:
+            self._transport.abort()
+
+    def __enter__(self) -> "WebSocket":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        elif isinstance(error, Exception):
+            self.close(CloseCode.INTERNAL_ERROR)
+        else:
+            self.close(CloseCode.GOING_AWAY)
+
+    # What the transport reports
+
+    def data_received(self, data: bytes) -> None:
+        """Take octets from the peer."""
+        self._heard = True
+        queue = self._queue
+        for event in self._protocol.receive_data(data):
+            if isinstance(event, (str, bytes)):
+                if not self._ended:
+                    self.messages_received += 1
+                    queue.append(event)
+            else:
+                self._handle(event)
+        if queue:
+            if len(queue) >= self._options.max_queue:
+                self._transport.pause_reading()
+            self._receiver.wake_now()
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case Ping():
+                self._answer_ping(event.payload)
+            case Pong():
+                if self._pinged_at and event.payload == self._ping_payload():
+                    self.latency = monotonic() - self._pinged_at
+            case ChallengeResponse():
+                self._transport.write(event.payload)
+                self._notify()
+            case Close() | Fail():
+                self._end_in_turn(event)
+
+    def _answer_ping(self, payload: bytes) -> None:
+        # 5.5.3: "If an endpoint receives a Ping frame and has not yet sent Pong
+        # frame(s) in response to previous Ping frame(s), the endpoint MAY elect to
+        # send a Pong frame for only the most recently processed Ping frame."
+        if self._transport.buffered:
+            self._pong = payload
+        else:
+            self._transport.write(self._protocol.send_pong(payload))
+
+    def drained(self) -> None:
+        """Learn that the peer took all that was buffered."""
+        if self._pong is not None:
+            payload, self._pong = self._pong, None
+            self._transport.write(self._protocol.send_pong(payload))
+        self._notify()
+
+    def eof_received(self) -> None:
+        """Learn that the peer will send nothing more."""
+        # Draft 55, section 6: "There is no closing handshake"; elsewhere an end
+        # without one is abnormal (RFC 6455, 7.1.5).
+        if self.version == "55":
+            self._end_in_turn(Close(CloseCode.NO_STATUS_RECEIVED.value, ""))
+        else:
+            self._end_in_turn(_LOST)
+
+    def connection_lost(self) -> None:
+        """Learn that the transport is closed."""
+        self._end_in_turn(_LOST)
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._notify()
+
+    # The end
+
+    def _end_in_turn(self, event: Close | Fail) -> None:
+        if self._ended or not self._queue:
+            self._act(event)
+        elif not isinstance(self._queue[-1], (Close, Fail)):
+            self._queue.append(event)
+
+    def _act(self, event: Event) -> None:
+        """Act on the peer's close, its fault, or its disappearance."""
+        assert isinstance(event, (Close, Fail))
+        self._end(event.code, event.reason, "peer")
+        if event is _LOST:
+            self._transport.finish()
+            return
+        if isinstance(event, Fail):
+            logger.info("%s: failed with %d: %s", self.path, event.code, event.reason)
+        # 5.5.1: "When sending a Close frame in response, the endpoint typically echos
+        # the status code it received."
+        no_code = event.code == CloseCode.NO_STATUS_RECEIVED
+        reason = event.reason if isinstance(event, Fail) else ""
+        self._transport.write(
+            self._protocol.send_close(None if no_code else event.code, reason)
+        )
+        # 7.1.1: "the server MUST close the TCP connection immediately [...] a client
+        # SHOULD wait for the server to close the connection"
+        if not self._client or isinstance(event, Fail):
+            self._transport.finish()
+
+    def _end(self, code: int, reason: str, by: str) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self.close_code = int(code)
+        self.close_reason = reason
+        self.closed_by = by
+        self._queue.clear()
+        self._close_by = monotonic() + self._options.close_timeout
+        self._arm()
+        self._receiver.wake()
+        self._notify()
+
+    # Waiting
+
+    def _wait_until(self, ready: Callable[[], bool], timeout: float | None) -> bool:
+        give_up_at = inf if timeout is None else monotonic() + timeout
+        waiter = self._reactor.waiter(self._lock)
+        self._waiters.append(waiter)
+        try:
+            while not ready():
+                left = give_up_at - monotonic()
+                if left <= 0:
+                    return False
+                waiter.wait(None if left == inf else left)
+            return True
+        finally:
+            self._waiters.remove(waiter)
+
+    def _notify(self) -> None:
+        for waiter in self._waiters:
+            waiter.wake()
+
+    # Deadlines
+
+    def _start_deadlines(self) -> None:
+        interval = self._options.ping_interval
+        if interval is not None and self._protocol.has_ping:
+            self._ping_at = monotonic() + interval
+            self._arm()
+
+    def _arm(self) -> None:
+        when = min(self._close_by, self._ping_at, self._pong_by)
+        if self._deadline is not None and self._deadline.function is not None:
+            if self._deadline.when <= when:
+                return
+            self._deadline.cancel()
+        if when != inf:
+            self._deadline = self._reactor.call_at(when, self._on_deadline)
+
+    def _on_deadline(self) -> None:
+        self._deadline = None
+        now = monotonic()
+        if self._transport.closed:
+            return
+        if self._ended:
+            if now >= self._close_by:
+                self._transport.abort()
+        else:
+            self._keep_alive(now)
+        self._arm()
+
+    def _keep_alive(self, now: float) -> None:
+        if self._heard or self._transport.reading_is_paused:
+            self._pong_by = inf
+        elif now >= self._pong_by:
+            self.abort("the peer did not answer a ping")
+            return
+        if now >= self._ping_at:
+            self._send_keepalive(now)
+
+    def _send_keepalive(self, now: float) -> None:
+        options = self._options
+        self._ping_at = now + (options.ping_interval or inf)
+        self._pinged_at = now
+        self._ping_count += 1
+        if options.ping_timeout is not None and self._pong_by == inf:
+            self._heard = False
+            self._pong_by = now + options.ping_timeout
+        self._transport.write(self._protocol.send_ping(self._ping_payload()))
+
+    def _ping_payload(self) -> bytes:
+        return b"%d" % self._ping_count
+
+
+_LOST = Fail(CloseCode.ABNORMAL_CLOSURE.value, "connection lost")
+
+
+class ThreadedWebSocket(WebSocket):
+    """Be a WebSocket that any thread may use; one lock guards it and its transport.
+
+    The transport's callbacks come from the loop's thread, with the lock held.
+    """
+
+    @property
+    def lock(self) -> Any:
+        """Return the lock, which its holder may take again."""
+        return self._lock
+
+    def accept(self, subprotocol: str | None = None, headers: Headers = ()) -> None:
+        """Complete the handshake."""
+        with self._lock:
+            super().accept(subprotocol, headers)
+
+    def receive(self, timeout: float | None = None) -> str | bytes | None:
+        """Return the next message, or None once the connection is closed."""
+        with self._lock:
+            return super().receive(timeout)
+
+    def send(self, data: Any, binary: bool | None = None) -> None:
+        """Send a message."""
+        with self._lock:
+            super().send(data, binary)
+
+    def ping(self, payload: bytes = b"") -> None:
+        """Send a ping."""
+        with self._lock:
+            super().ping(payload)
+
+    def start_close(self, code: int | None = 1000, reason: str | bytes = "") -> None:
+        """Send the close and return at once."""
+        with self._lock:
+            super().start_close(code, reason)
+
+    def wait_closed(self, timeout: float | None = None) -> bool:
+        """Wait until the connection is closed; tell whether it is."""
+        with self._lock:
+            return super().wait_closed(timeout)
+
+    def abort(self, reason: str) -> None:
+        """Drop the connection without a close."""
+        with self._lock:
+            super().abort(reason)
+
+    def _on_deadline(self) -> None:
+        with self._lock:
+            super()._on_deadline()
