@@ -113,7 +113,7 @@ def accept_key(key: str) -> str:
 
 
 def key_number(key: str) -> int:
-    """Return the number that a draft-76 key hides; raise ValueError if it hides none."""
+    """Return the number that a draft-76 key hides; raises ValueError for none."""
     digits = "".join(character for character in key if character in "0123456789")
     spaces = key.count(" ")
     if not digits or not spaces:
@@ -459,9 +459,13 @@ def _check_origin(environ: Mapping[str, Any], handshake: Handshake, site: Site) 
         # be interpreted as coming from a browser client."
         return
     fetch_site = environ.get("HTTP_SEC_FETCH_SITE", "")
-    if origin is not None and is_field_value(origin):
-        if is_allowed(origin, site, handshake.options.allowed_origins, fetch_site):
-            return
+    allowed = handshake.options.allowed_origins
+    if (
+        origin is not None
+        and is_field_value(origin)
+        and is_allowed(origin, site, allowed, fetch_site)
+    ):
+        return
     raise Refusal(
         "403 Forbidden",
         f"Pages of origin {origin!r} may not connect here. This request was for "

@@ -87,7 +87,7 @@ class PartialMessage:
             self._blocks.append(self._join(self._pieces))
             self._pieces.clear()
 
-    def join(self) -> str | bytes:
+    def join(self) -> Any:
         """Return the whole message."""
         return self._join(self._blocks + self._pieces)
 
@@ -231,7 +231,8 @@ class RFC6455(Protocol):
         if not final:
             return None
         self._message = None
-        return message.join()
+        whole: str | bytes = message.join()
+        return whole
 
     def _decompress(self, piece: bytes, final: bool) -> bytes:
         assert self._deflate is not None

@@ -12,6 +12,7 @@ This is the only room that touches a socket.
 import os
 import socket
 import ssl
+from contextlib import suppress
 from typing import Any
 
 from wsmiddleware.reactor import Reactor
@@ -333,10 +334,8 @@ class Transport:
                 watcher.stop()
                 watcher.close()
         self._reader = self._writer = None
-        try:
+        with suppress(OSError):  # the peer may have been faster
             self._sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # the peer was faster
         if self._owns_socket:
             self._sock.close()
         self._receiver.connection_lost()

@@ -248,9 +248,9 @@ class WebSocket(Receiver):
         """
         if self._opening is not None:
             self.accept()
-        if self._transport.buffered >= self._options.max_buffered:
-            if not self._make_room():
-                return
+        full = self._transport.buffered >= self._options.max_buffered
+        if full and not self._make_room():
+            return
         if self._ended or self._transport.closed:
             raise ConnectionClosed(self.close_code or 1006, self.close_reason)
         if type(data) is str and not binary:
