@@ -4,17 +4,26 @@
 is tested; `bare` is the same without the middleware, for the worker to wrap.
 """
 
+import gc
 import json
+import os
 import sys
 import time
+from pathlib import Path
 
 import gevent
+from gevent import socket
 
 from wsmiddleware import WebSocketMiddleware
 from wsmiddleware.exceptions import ConcurrencyError, ConnectionClosed
+from wsmiddleware.websocket import WebSocket
 
 ALLOWED = ["http://good.example", "https://*.wild.example"]
 LIMIT = 1 << 20
+
+# What `limits` keeps for a slow peer, and the size of the messages that fill it.
+BOUND = 256 * 1024
+SIZE = 8192
 
 executed = []
 live = set()
@@ -56,6 +65,21 @@ def list_executed(environ, start_response):
 
 def count_live(environ, start_response):
     return plain(start_response, text=str(len(live)))
+
+
+def census(environ, start_response):
+    """Count what a connection could leave behind."""
+    gc.collect()
+    kinds = [type(thing) for thing in gc.get_objects()]
+    counts = {
+        "websockets": kinds.count(WebSocket),
+        "greenlets": sum(issubclass(kind, gevent.Greenlet) for kind in kinds),
+        "sockets": sum(issubclass(kind, socket.socket) for kind in kinds),
+        "objects": len(kinds),
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        "resident": int(Path("/proc/self/statm").read_text().split()[1]) * 4096,
+    }
+    return plain(start_response, text=json.dumps(counts))
 
 
 def unauthorized(environ, start_response):
@@ -326,10 +350,35 @@ def lingering(environ, start_response):
     return []
 
 
+def watch(environ, start_response):
+    """Look at `closed` now and then, without receiving."""
+    ws = environ["wsgi.websocket"]
+    ws.send("ready")
+    while not ws.closed:
+        gevent.sleep(0.05)
+    print("SEEN CLOSED", ws.close_code, flush=True)
+    return []
+
+
+def keepalive(environ, start_response):
+    """Send the keepalive settings of the connection's socket."""
+    sock = environ["gunicorn.socket"]
+    ws = environ["wsgi.websocket"]
+    ws.accept()
+    names = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
+    settings = [sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)]
+    settings += [
+        sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in names
+    ]
+    ws.send(" ".join(map(str, settings)))
+    return []
+
+
 PATHS = {
     "/": home,
     "/accept": accept_with,
     "/broadcast": broadcast,
+    "/census": census,
     "/close": close_with,
     "/compute": compute,
     "/counted": counted,
@@ -339,6 +388,7 @@ PATHS = {
     "/exits": handler_exits,
     "/has-websocket": has_websocket,
     "/info": info,
+    "/keepalive": keepalive,
     "/last-words": last_words,
     "/lingering": lingering,
     "/live": count_live,
@@ -357,6 +407,7 @@ PATHS = {
     "/timeout": timeout,
     "/two-receivers": two_receivers,
     "/unauthorized": unauthorized,
+    "/watch": watch,
 }
 
 

@@ -1,0 +1,345 @@
+"""Deploys: real signals, with connections open. Nobody is cut off without a word."""
+
+import contextlib
+import os
+import re
+import signal
+import threading
+import time
+
+import gevent
+import pytest
+from gevent import socket as gevent_socket
+
+from . import peers
+from .peers import until
+
+GUNICORN = ["ours", "gevent", "gevent_pywsgi"]
+CALM = ["ours", "gevent"]
+
+# How soon a close arrives. gunicorn's own workers look once a second whether they
+# are to end; ours is told by the signal.
+AT_ONCE = {"ours": 0.7, "gevent": 2.0, "gevent_pywsgi": 2.0}
+
+
+def open_all(server, path="/last-words"):
+    """Open connections of every version, whose handlers wait in receive()."""
+    clients = [
+        server.open(version, path, origin=server.origin)
+        for version in ("13", "13", "13", "8", "55", "76")
+    ]
+    for client in clients:
+        assert client.receive() == "ready"
+    return clients
+
+
+def expect_going_away(clients, within, started):
+    """See each connection closed in its own way, and nothing else on the wire."""
+    for client in clients:
+        client.wire.sock.settimeout(max(0.01, within - (time.monotonic() - started)))
+        if client.version in ("13", "8"):
+            frame = client.read_frame()
+            assert (frame.opcode, frame.code) == (peers.CLOSE, 1001)
+            client.send_frame(peers.CLOSE, frame.payload)
+        elif client.version == "76":
+            assert client.wire.read(2) == b"\xff\x00"
+            client.wire.send(b"\xff\x00")
+        client.wire.sock.settimeout(peers.PATIENCE)
+        assert client.wire.read_to_end() == b""
+
+
+def expect_quiet_log(server, allowed="nothing"):
+    for line in server.log.since(server.mark):
+        fault = re.search(r"Traceback|\bERROR\b|\bCRITICAL\b|SIGKILL|Error", line)
+        assert not fault or re.search(allowed, line), server.log.text(server.mark)
+
+
+def wait_ended(server, seconds):
+    """Wait until the whole server has ended; say how long it took."""
+    started = time.monotonic()
+    server.process.wait(seconds)
+    server.log.reader.join(5)
+    return time.monotonic() - started
+
+
+@pytest.mark.parametrize("kind", GUNICORN)
+def test_sigterm(start, kind):
+    server = start(kind)
+    clients = open_all(server)
+    started = time.monotonic()
+    server.signal(signal.SIGTERM)
+    expect_going_away(clients, AT_ONCE[kind], started)
+    wait_ended(server, 2 if kind == "ours" else 5)
+    assert len(server.log.find("^WOKEN None")) == len(clients)
+    assert len(server.log.find('"GET /last-words HTTP/1.1" 101 ')) == len(clients)
+    assert server.process.returncode == 0
+    expect_quiet_log(server, allowed=r"Handling signal")
+
+
+@pytest.mark.parametrize("kind", ["ours", "gevent"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_sigint_and_sigquit(start, kind, number):
+    server = start(kind)
+    clients = open_all(server)
+    started = time.monotonic()
+    server.signal(number)
+    expect_going_away(clients, AT_ONCE[kind], started)
+    wait_ended(server, 5)
+    expect_quiet_log(server)
+
+
+@pytest.mark.parametrize("kind", GUNICORN)
+def test_sighup(start, kind):
+    server = start(kind)
+    old = server.workers()
+    clients = open_all(server)
+    started = time.monotonic()
+    server.signal(signal.SIGHUP)
+    # The new workers are started first, which takes its time.
+    expect_going_away(clients, AT_ONCE[kind] + 3, started)
+    until(lambda: not set(old) & set(server.workers()), patience=3)
+    fresh = server.open("13")
+    fresh.send("a new worker")
+    assert fresh.receive() == "a new worker"
+    fresh.close()
+    expect_quiet_log(server)
+
+
+@pytest.mark.parametrize("kind", CALM)
+def test_max_requests(start, kind):
+    server = start(kind, "apps:app", "--max-requests", "9")
+    old = server.workers()
+    clients = open_all(server)  # 6 requests, behind the one that waited for readiness
+    assert server.get("/").status == 200
+    started = time.monotonic()
+    assert server.get("/").status == 200
+    expect_going_away(clients, AT_ONCE[kind] + 1, started)
+    until(lambda: not set(old) & set(server.workers()), patience=4)
+    fresh = server.open("13")
+    fresh.send("a new worker")
+    assert fresh.receive() == "a new worker"
+    fresh.wire.close()
+    expect_quiet_log(server)
+
+
+@pytest.mark.parametrize("kind", ["ours", "gevent"])
+def test_reload(start, tmp_path, kind):
+    watched = tmp_path / "settings.ini"
+    watched.write_text("old")
+    server = start(
+        kind,
+        *("apps:app", "--reload", "--reload-engine", "poll"),
+        *("--reload-extra-file", str(watched)),
+    )
+    old = server.workers()
+    clients = open_all(server)
+    os.utime(watched, (1, 1))
+    watched.write_text("new")
+    server.log.wait(r"settings\.ini", server.mark)
+    expect_going_away(clients, AT_ONCE[kind] + 1, time.monotonic())
+    until(lambda: not set(old) & set(server.workers()), patience=4)
+    fresh = server.open("13")
+    fresh.close()
+    expect_quiet_log(server)
+
+
+@pytest.mark.parametrize("kind", CALM)
+def test_arbiter_dies(start, kind):
+    server = start(kind)
+    (worker,) = server.workers()
+    clients = open_all(server)
+    started = time.monotonic()
+    server.signal(signal.SIGKILL)
+    try:
+        expect_going_away(clients, AT_ONCE[kind] + 2, started)
+        until(lambda: not os.path.exists(f"/proc/{worker}"), patience=4)
+    finally:
+        if os.path.exists(f"/proc/{worker}"):
+            os.kill(worker, signal.SIGKILL)
+    expect_quiet_log(server)
+
+
+def test_peer_that_does_not_answer_delays_nothing(start):
+    """The worker is gone within 2 s of the last handler's end, whoever is silent."""
+    server = start("ours")
+    clients = open_all(server)
+    server.signal(signal.SIGTERM)
+    server.log.wait("^WOKEN", server.mark, count=len(clients))
+    assert wait_ended(server, 8) < 2.5
+    for client in clients:
+        data = client.wire.read_to_end()
+        if client.version in ("13", "8"):
+            assert data == b"\x88\x02\x03\xe9"
+    expect_quiet_log(server)
+
+
+def test_handlers_have_until_the_deadline(start):
+    server = start("ours")
+    client = server.open("13", "/lingering?2")
+    assert client.receive() == "ready"
+    started = time.monotonic()
+    server.signal(signal.SIGTERM)
+    assert client.expect_close() == 1001
+    wait_ended(server, 8)
+    assert server.log.find("^LINGERED")
+    assert 1.5 < time.monotonic() - started < 5
+    expect_quiet_log(server)
+
+
+def test_handler_that_never_ends_is_given_up_before_the_arbiter_kills(start):
+    server = start("ours", "apps:app", "--graceful-timeout", "4")
+    client = server.open("13", "/lingering?60")
+    assert client.receive() == "ready"
+    server.signal(signal.SIGTERM)
+    assert client.expect_close() == 1001
+    assert wait_ended(server, 10) < 4.5
+    assert not server.log.find("SIGKILL|signal 9|LINGERED")
+
+
+@pytest.mark.parametrize("version", ["55", "76", "13"])
+def test_new_upgrades_get_503_while_draining(start, version):
+    server = start("ours")
+    busy = server.open("13", "/lingering?3")
+    assert busy.receive() == "ready"
+    wire = server.connect()
+    assert peers.exchange(wire, "/", host=server.host).status == 200
+    server.signal(signal.SIGTERM)
+    assert busy.expect_close() == 1001
+    late = peers.CLIENTS[version](wire, server.host, "/echo", origin=server.origin)
+    wire.send(late.request())
+    response = peers.read_response(wire)
+    assert response.status == 503
+    assert int(response.field("retry-after")) >= 1
+    assert response.field("content-type").startswith("text/plain")
+    assert wire.read_to_end() == b""
+    wait_ended(server, 8)
+    expect_quiet_log(server)
+
+
+def test_messages_before_the_signal_are_answered(start):
+    """What was acknowledged before the close is on the wire before the close."""
+    server = start("ours")
+    client = server.open("13", "/counted?only")
+    data = b"".join(client.encode(f"{n}:" + "x" * 5000) for n in range(500))
+    sender = threading.Thread(target=send_quietly, args=(client.wire, data))
+    sender.start()
+    assert client.receive().startswith("0:")
+    server.signal(signal.SIGTERM)
+    count = 1
+    while not isinstance(message := client.read_any(), peers.Frame):
+        assert message.startswith(f"{count}:")
+        count += 1
+    assert message.code == 1001
+    client.send_frame(peers.CLOSE, message.payload)
+    assert client.wire.read_to_end() == b""
+    sender.join()
+    server.log.wait(f"^COUNTED only {count} 1001$", server.mark)
+    wait_ended(server, 5)
+    expect_quiet_log(server)
+
+
+def send_quietly(wire, data):
+    with contextlib.suppress(OSError):  # the server goes, as it should
+        wire.send(data)
+
+
+class Talker:
+    """One client of many: talks, is sent away, and comes back."""
+
+    def __init__(self, server, number):
+        self.server = server
+        self.number = number
+        self.life = 0
+        self.received = {}
+        self.codes = []
+        self.faults = []
+        self.refusals = 0
+        self.done = False
+
+    def connect(self):
+        sock = gevent_socket.create_connection(self.server.address, timeout=30)
+        self.wire = peers.Wire(sock, 30)
+        self.life += 1
+        self.name = f"{self.number}-{self.life}"
+        self.received[self.name] = 0
+        path = f"/counted?{self.name}"
+        client = peers.RFC6455Client(self.wire, self.server.host, path)
+        self.client = client.connect()
+
+    def run(self):
+        while not self.done:
+            try:
+                self.live()
+            except peers.Refused as refusal:
+                self.refusals += 1
+                if not str(refusal).startswith("503"):
+                    self.faults.append(f"{self.name}: {refusal!r}")
+                gevent.sleep(0.2)
+            except (OSError, EOFError, AssertionError) as fault:
+                self.faults.append(f"{self.name}: {fault!r}")
+            finally:
+                self.wire.close()
+
+    def live(self):
+        self.connect()
+        number = 0
+        while not self.done:
+            self.client.send(f"{number}")
+            message = self.client.read_any()
+            if isinstance(message, peers.Frame):
+                self.codes.append(message.code)
+                self.client.send_frame(peers.CLOSE, message.payload)
+                assert self.wire.read_to_end() == b""
+                return
+            assert message == str(number)
+            number += 1
+            self.received[self.name] = number
+            gevent.sleep(0.5)
+        self.codes.append(self.client.close())
+
+
+def test_thousand_clients_through_five_reloads(start):
+    """Every close is clean, and what the server had acknowledged has arrived."""
+    server = start("ours", "apps:app", "--workers", "2", "--worker-connections", "2000")
+    talkers = [Talker(server, number) for number in range(1000)]
+    greenlets = []
+    for number, talker in enumerate(talkers):
+        greenlets.append(gevent.spawn(talker.run))
+        if number % 50 == 0:
+            gevent.sleep(0.02)
+    alive = [talker for talker in talkers if not talker.faults]
+    wait_until(lambda: all(any(t.received.values()) for t in alive))
+    for _ in range(5):
+        lives = {talker: talker.life for talker in talkers}
+        server.signal(signal.SIGHUP)
+        # until everyone was sent away, and talks again
+        wait_until(lambda: all(t.life > lives[t] or t.faults for t in talkers))  # noqa: B023
+        wait_until(lambda: all(t.received[t.name] or t.faults for t in talkers))
+    for talker in talkers:
+        talker.done = True
+    gevent.joinall(greenlets, timeout=30, raise_error=True)
+    faults = [fault for talker in talkers for fault in talker.faults]
+    assert not faults, f"{len(faults)} faults: {faults[:10]}"
+    codes = [code for talker in talkers for code in talker.codes]
+    assert set(codes) == {1000, 1001}
+    assert codes.count(1001) >= 5 * len(talkers)
+    check_counts(server, talkers)
+    expect_quiet_log(server)
+
+
+def check_counts(server, talkers):
+    """Compare what each handler has sent with what its client has received."""
+    lives = sum(len(talker.received) for talker in talkers)
+    refused = sum(talker.refusals for talker in talkers)
+    pattern = r"^COUNTED (\S+) (\d+) "
+    counted = server.log.wait(pattern, server.mark, count=lives - refused)
+    sent = {match[1]: int(match[2]) for match in counted}
+    received = {k: v for talker in talkers for k, v in talker.received.items()}
+    lost = {k: (v, received[k]) for k, v in sent.items() if received[k] != v}
+    assert not lost, f"sent and received differ: {dict(list(lost.items())[:10])}"
+
+
+def wait_until(condition, patience=30):
+    with gevent.Timeout(patience, AssertionError("waited in vain")):
+        while not condition():
+            gevent.sleep(0.05)
