@@ -80,11 +80,11 @@ def has_token(value: str, token: str) -> bool:
     A value that is not a list of tokens, or of tokens with a version behind a slash
     as Upgrade allows, names nothing.
     """
-    names = [element.lower() for element in _elements(value)]
+    names = _elements(value)
     # RFC 7230, section 6.7: protocol = protocol-name ["/" protocol-version]
     if not all(is_token(part) for name in names for part in name.split("/", 1)):
         return False
-    return token.lower() in names
+    return token.lower() in [name.lower() for name in names]
 
 
 def parse_extensions(value: str) -> list[_Extension]:
