@@ -23,6 +23,7 @@ from wsmiddleware.deflate import Compression, DeflateParameters, offer, verify
 from wsmiddleware.exceptions import HandshakeError
 from wsmiddleware.handshake import accept_key
 from wsmiddleware.headers import combine, has_token, is_field_value, is_token
+from wsmiddleware.responses import Header, Limits, Response
 from wsmiddleware.urls import WebSocketURL
 
 __all__ = [
@@ -33,8 +34,6 @@ __all__ = [
     "RFC6455Handshake",
     "client_handshake",
 ]
-
-Header = tuple[str, str]
 
 # What the handshake itself sends, or what would announce a body that is never sent.
 _RESERVED = {
@@ -48,21 +47,13 @@ _RESERVED = {
 }
 _RESERVED_PREFIX = "sec-websocket-"
 
-# RFC 7230, section 3.1.2: HTTP-version SP status-code SP reason-phrase; some servers
-# leave the last space out with the phrase.
-_STATUS_LINE = re.compile(r"HTTP/1\.(?P<minor>[0-9]) (?P<status>[1-9][0-9]{2})(?: .*)?")
-
-# RFC 7230, section 4.1: chunk-size [ chunk-ext ] CRLF
-_CHUNK_HEAD = re.compile(rb"([0-9A-Fa-f]{1,8})[^\r\n]*\r\n")
-
 
 @dataclass(frozen=True)
 class ClientRequest:
     """Hold what a client asks for, and how much of an answer it is ready to read.
 
     `headers` are fields beyond the handshake's own, such as Cookie. `compression` is
-    for versions 7, 8 and 13, which alone have it. The limits are on the answer's
-    head, on its number of fields, and on what is kept of a refusal's body.
+    for versions 7, 8 and 13, which alone have it.
     """
 
     url: WebSocketURL
@@ -71,9 +62,7 @@ class ClientRequest:
     headers: Sequence[Header] = ()
     compression: Compression | None = None
     random: Random = SystemRandom()
-    max_header_size: int = 64 * 1024
-    max_header_fields: int = 256
-    max_body_size: int = 4096
+    limits: Limits = Limits()
 
 
 class _Step(Enum):
@@ -88,9 +77,7 @@ class _Step(Enum):
     VALUE_END = auto()  # 19
     END = auto()  # 22
     DIGEST = auto()  # draft 76's
-    # HTTP
-    HEAD = auto()
-    BODY = auto()
+    HTTP = auto()  # 12's refusals, and whatever RFC 6455 answers
     DONE = auto()
 
 
@@ -103,7 +90,7 @@ _CLOSED_AT = {
     _Step.VALUE_END: "behind the value of a header",
     _Step.END: "before the end of the headers",
     _Step.DIGEST: "before the end of the challenge's digest",
-    _Step.HEAD: "before the end of the headers",
+    _Step.HTTP: "before the end of the headers",
 }
 
 
@@ -120,16 +107,12 @@ class ClientHandshake(ABC):
     def __init__(self, version: str, request: ClientRequest) -> None:
         self.version = version
         self.url = request.url
-        self.status: int | None = None
-        self.headers: list[Header] = []
         self.subprotocol: str | None = None
         self.compression: DeflateParameters | None = None
         self.surplus = b""
         self._request = request
         self._extra = _check_headers(request)
-        self._buffer = bytearray()
-        self._scanned = 0
-        self._size = 0
+        self._response = Response(request.limits)
         _check_origin(request.origin)
         self._check_subprotocols(request.subprotocols)
 
@@ -150,9 +133,19 @@ class ClientHandshake(ABC):
         """Raise ValueError for what the version cannot offer."""
 
     @property
+    def status(self) -> int | None:
+        """Return the answer's status, None before there is one."""
+        return self._response.status
+
+    @property
+    def headers(self) -> list[Header]:
+        """Return the answer's headers."""
+        return self._response.headers
+
+    @property
     def refused(self) -> bool:
         """Tell whether the server has refused, and only its body is awaited."""
-        return self._step is _Step.BODY
+        return self._response.has_head and self.status != 101
 
     def closed(self) -> HandshakeError:
         """Return the error of a connection that ends here."""
@@ -162,111 +155,20 @@ class ClientHandshake(ABC):
 
     def refusal(self) -> HandshakeError:
         """Return the error of a refusal, with as much of its body as has come."""
-        return HandshakeError(
-            f"server refused the handshake with status {self.status}",
-            self.status,
-            self.headers,
-            self._read_body()[0],
+        return self._response.refusal(
+            f"server refused the handshake with status {self.status}"
         )
 
+    def _hear_refusal(self) -> None:
+        if self._response.complete:
+            raise self.refusal()
+
     def _error(self, message: str) -> HandshakeError:
-        return HandshakeError(message, self.status, self.headers)
+        return self._response.error(message)
 
     def _compose(self, fields: Iterable[Header]) -> bytes:
         lines = (f"{name}: {value}\r\n" for name, value in fields)
         return "".join(lines).encode(self._charset) + b"\r\n"
-
-    # An answer of HTTP
-
-    def _feed_http(self, data: bytes) -> bool:
-        self._buffer += data
-        while self._step is _Step.HEAD:
-            if not self._read_head():
-                return False
-        if self._step is _Step.DONE:
-            self.surplus = bytes(self._buffer)
-            return True
-        if self._read_body()[1]:
-            raise self.refusal()
-        return False
-
-    def _read_head(self) -> bool:
-        end = self._buffer.find(b"\r\n\r\n", max(0, self._scanned - 3))
-        size = end + 4 if end >= 0 else len(self._buffer)
-        self._check_size(self._size + size)
-        if end < 0:
-            self._scanned = size
-            return False
-        self._scanned = 0
-        self._size += size
-        lines = self._buffer[:end].decode("latin-1").split("\r\n")
-        del self._buffer[:size]
-        status = self._read_status_line(lines[0])
-        self.headers = self._read_fields(lines[1:])
-        self._step = self._after_head(status)
-        return True
-
-    def _check_size(self, size: int) -> None:
-        if size > self._request.max_header_size:
-            raise self._error(
-                f"headers longer than {self._request.max_header_size} bytes"
-            )
-
-    def _check_count(self, count: int) -> None:
-        if count > self._request.max_header_fields:
-            raise self._error(f"more than {self._request.max_header_fields} headers")
-
-    def _read_status_line(self, line: str) -> int:
-        match = _STATUS_LINE.fullmatch(line)
-        if match is None:
-            raise self._error(f"status line is not HTTP's: {line[:80]!r}")
-        self.status = int(match["status"])
-        # RFC 6455, section 1.7: the handshake "is interpreted by HTTP servers as an
-        # Upgrade request", which HTTP/1.0 does not have.
-        if self.status == 101 and match["minor"] == "0":
-            raise self._error("status 101 in an answer of HTTP/1.0")
-        return self.status
-
-    def _read_fields(self, lines: list[str]) -> list[Header]:
-        self._check_count(len(lines))
-        fields: list[Header] = []
-        for line in lines:
-            name, colon, value = line.partition(":")
-            if fields and line.startswith((" ", "\t")):
-                # RFC 7230, section 3.2.4: a folded line continues the value; each
-                # fold becomes a space.
-                name, start = fields.pop()
-                value = f"{start} {line.strip()}"
-            elif not colon or not is_token(name):
-                raise self._error(f"line is not a header: {line[:80]!r}")
-            value = value.strip(" \t")
-            if not is_field_value(value):
-                raise self._error(f"{name} header has control characters")
-            fields.append((name, value))
-        return fields
-
-    def _after_head(self, status: int) -> _Step:
-        return _Step.BODY
-
-    def _read_body(self) -> tuple[bytes, bool]:
-        # Return the start of a refusal's body, and whether it is all of it, or all
-        # that is kept. RFC 7230, section 3.3.3, has how long a body is.
-        raw = bytes(self._buffer)
-        limit = self._request.max_body_size
-        length = combine(self._values("content-length"))
-        complete = False
-        if self.status in (204, 304) or f"{self.status}".startswith("1"):
-            raw, complete = b"", True
-        elif has_token(combine(self._values("transfer-encoding")), "chunked"):
-            raw, complete = _dechunk(raw)
-        elif re.fullmatch("[0-9]{1,18}", length):
-            complete = len(raw) >= int(length)
-            raw = raw[: int(length)]
-        full = len(raw) >= limit or len(self._buffer) >= 2 * limit
-        return raw[:limit], complete or full
-
-    def _values(self, name: str) -> list[str]:
-        return [value for key, value in self.headers if key.lower() == name]
 
 
 def _check_headers(request: ClientRequest) -> list[Header]:
@@ -293,28 +195,15 @@ def _check_origin(origin: str | None) -> None:
         raise ValueError(f"origin is not printable ASCII: {origin!r}")
 
 
-def _dechunk(raw: bytes) -> tuple[bytes, bool]:
-    # Decode as much of a chunked body as there is, and tell whether it has ended;
-    # what does not match the grammar ends it too.
-    body = bytearray()
-    position = 0
-    while position < len(raw):
-        match = _CHUNK_HEAD.match(raw, position)
-        if match is None:
-            return bytes(body), b"\r\n" in raw[position:]
-        size = int(match[1], 16)
-        if size == 0:
-            return bytes(body), True
-        body += raw[match.end() : match.end() + size]
-        position = match.end() + size + len(b"\r\n")
-    return bytes(body), False
+# 100 to 199 but for 101
+_INTERIM = frozenset(range(100, 200)) - {101}
 
 
 class RFC6455Handshake(ClientHandshake):
     """Open a connection of RFC 6455, or of the drafts hybi-07 to -12."""
 
     _charset = "latin-1"
-    _step = _Step.HEAD
+    _step = _Step.HTTP
 
     def __init__(self, version: str, request: ClientRequest) -> None:
         super().__init__(version, request)
@@ -345,7 +234,18 @@ class RFC6455Handshake(ClientHandshake):
 
     def feed(self, data: bytes) -> bool:
         """Take octets from the server and tell whether the handshake is done."""
-        return self._feed_http(data)
+        response = self._response
+        response.feed(data)
+        # RFC 7231, section 6.2: "A client MUST be able to parse one or more 1xx
+        # responses received prior to a final response".
+        while response.has_head and response.status in _INTERIM:
+            response.pass_over()
+        if response.has_head and response.status == 101:
+            self._verify()
+            self.surplus = response.rest
+            return True
+        self._hear_refusal()
+        return False
 
     def _check_subprotocols(self, subprotocols: Sequence[str]) -> None:
         # 4.1: "non-empty strings with characters in the range U+0021 to U+007E not
@@ -356,21 +256,13 @@ class RFC6455Handshake(ClientHandshake):
         if len(set(subprotocols)) != len(subprotocols):
             raise ValueError(f"subprotocol offered twice: {combine(subprotocols)!r}")
 
-    def _after_head(self, status: int) -> _Step:
-        if status == 101:
-            self._verify()
-            return _Step.DONE
-        # RFC 7231, section 6.2: "A client MUST be able to parse one or more 1xx
-        # responses received prior to a final response".
-        return _Step.HEAD if status < 200 else _Step.BODY
-
     def _verify(self) -> None:
         # 4.1: "The client MUST validate the server's response as follows", in the
         # order of the list that follows there; its number 1 is the status.
-        upgrade = combine(self._values("upgrade"))
+        upgrade = self._response.value("upgrade")
         if upgrade.lower() != "websocket":
             raise self._error(f"Upgrade header is {upgrade[:80]!r}, not 'websocket'")
-        connection = combine(self._values("connection"))
+        connection = self._response.value("connection")
         if not has_token(connection, "upgrade"):
             raise self._error(f"Connection header lacks 'Upgrade': {connection[:80]!r}")
         self._verify_accept()
@@ -378,7 +270,7 @@ class RFC6455Handshake(ClientHandshake):
         self._verify_subprotocol()
 
     def _verify_accept(self) -> None:
-        values = self._values("sec-websocket-accept")
+        values = self._response.values("sec-websocket-accept")
         if len(values) != 1:
             raise self._error(f"{len(values)} Sec-WebSocket-Accept headers, not one")
         if values[0] != accept_key(self._key):
@@ -388,7 +280,7 @@ class RFC6455Handshake(ClientHandshake):
         # "If [...] this header field indicates the use of an extension that was not
         # present in the client's handshake [...], the client MUST _Fail the
         # WebSocket Connection_."
-        values = self._values("sec-websocket-extensions")
+        values = self._response.values("sec-websocket-extensions")
         if not values:
             return
         value = combine(values)
@@ -402,7 +294,7 @@ class RFC6455Handshake(ClientHandshake):
     def _verify_subprotocol(self) -> None:
         # 11.3.4: "the |Sec-WebSocket-Protocol| header field MUST NOT appear more than
         # once in an HTTP response"
-        values = self._values("sec-websocket-protocol")
+        values = self._response.values("sec-websocket-protocol")
         if not values:
             return
         if len(values) > 1:
@@ -429,7 +321,9 @@ class Hixie55Handshake(ClientHandshake):
 
     def __init__(self, version: str, request: ClientRequest) -> None:
         super().__init__(version, request)
+        self._buffer = bytearray()
         self._name = ""
+        self._size = 0
         # Step 7: "Send the /origin/ value, converted to ASCII lowercase".
         scheme = "https" if self.url.secure else "http"
         self._origin = (request.origin or f"{scheme}://{self.url.hostport}").lower()
@@ -444,19 +338,25 @@ class Hixie55Handshake(ClientHandshake):
 
     def feed(self, data: bytes) -> bool:
         """Take octets from the server and tell whether the handshake is done."""
-        if self._step in (_Step.HEAD, _Step.BODY):
-            return self._feed_http(data)
-        for position, octet in enumerate(data, 1):
-            self._size += 1
-            self._check_size(self._size)
+        for position, octet in enumerate(data):
+            if self._step is _Step.HTTP:
+                self._response.feed(data[position:])
+                break
+            self._check_limits()
             self._step = self._take(octet)
             if self._step is _Step.DONE:
-                self.surplus = data[position:]
+                self.surplus = data[position + 1 :]
                 return True
-            if self._step is _Step.HEAD:
-                self._size = 0
-                return self._feed_http(data[position:])
+        self._hear_refusal()
         return False
+
+    def _check_limits(self) -> None:
+        limits = self._request.limits
+        self._size += self._step is not _Step.DIGEST
+        if self._size > limits.header_size:
+            raise self._error(f"headers longer than {limits.header_size} bytes")
+        if len(self.headers) > limits.header_fields:
+            raise self._error(f"more than {limits.header_fields} headers")
 
     def _check_subprotocols(self, subprotocols: Sequence[str]) -> None:
         # 4.1: "optionally with a string giving a /protocol/"
@@ -506,18 +406,19 @@ class Hixie55Handshake(ClientHandshake):
         # then let /mode/ be _normal_."
         if line != self._STATUS_LINE:
             return self._refuse(line)
-        self.status = 101
+        self._response.status = 101
         self._buffer.clear()
         return _Step.FIXED_LINES
 
     def _refuse(self, line: bytes) -> _Step:
         # Step 12: "Otherwise, fail the Web Socket connection": at once for another
         # 101, and for what is not HTTP; else when HTTP's answer has been read.
-        if self._read_status_line(line[:-2].decode("latin-1")) == 101:
+        if self._response.read_status_line(line[:-2].decode("latin-1")) == 101:
             raise self._error(
                 f"status line is not that of draft {self.version}: {line[:80]!r}"
             )
-        return _Step.HEAD
+        self._response.feed(line)
+        return _Step.HTTP
 
     def _take_fixed_lines(self, octet: int) -> _Step:
         # Step 13: "if the 41 bytes aren't exactly equal to the following bytes, then
@@ -562,7 +463,6 @@ class Hixie55Handshake(ClientHandshake):
         if octet != 0x0A:
             raise self._error(f"CR without LF behind a header: {self._shown()}")
         self.headers.append((self._name, self._take_text()))
-        self._check_count(len(self.headers))
         return _Step.NAME
 
     def _take_end(self, octet: int) -> _Step:
@@ -652,7 +552,7 @@ class Hixie76Handshake(Hixie55Handshake):
         # Of this line only the code counts: what stands between its first two spaces.
         if line.split(b" ")[1] != b"101":
             return self._refuse(line)
-        self.status = 101
+        self._response.status = 101
         self._buffer.clear()
         return _Step.NAME
 
@@ -660,8 +560,6 @@ class Hixie76Handshake(Hixie55Handshake):
         self._verify_one("upgrade", "WebSocket")
         self._verify_one("connection", "upgrade", any_case=True)
         super()._verify()
-        # The digest is no part of the headers whose size is limited.
-        self._size = -len(self._digest)
         return _Step.DIGEST
 
 
