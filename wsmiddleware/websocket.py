@@ -401,7 +401,8 @@ class WebSocket(Receiver):
         # 5.5.3: "If an endpoint receives a Ping frame and has not yet sent Pong
         # frame(s) in response to previous Ping frame(s), the endpoint MAY elect to
         # send a Pong frame for only the most recently processed Ping frame."
-        if self._transport.buffered:
+        # Every ping is answered until the peer has left too much untaken.
+        if self._transport.buffered >= self._options.max_buffered:
             self._pong = payload
         else:
             self._transport.write(self._protocol.send_pong(payload))

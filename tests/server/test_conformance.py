@@ -1,0 +1,28 @@
+"""What a public conformance suite asks of a server, beyond the letter of RFC 6455."""
+
+from . import peers
+
+
+def pings(payloads):
+    return b"".join(peers.encode_frame(peers.PING, payload) for payload in payloads)
+
+
+def test_every_ping_of_a_segment_is_answered_in_order(server):
+    client = server.open()
+    payloads = [b"payload %d" % number for number in range(10)]
+    with client.wire:
+        client.wire.send(pings(payloads))
+        pongs = [client.read_frame() for _ in payloads]
+        assert pongs == [peers.Frame(peers.PONG, payload) for payload in payloads]
+        assert client.close() == 1000
+
+
+def test_only_the_latest_ping_is_answered_when_the_peer_takes_nothing(shared):
+    """Section 5.5.3: "MAY elect to send a Pong frame for only the most recently
+    processed Ping frame"."""
+    client = shared("ours").open(path="/produce?text=16000000")
+    with client.wire:
+        client.wire.send(pings(b"%d" % number for number in range(50)))
+        assert len(client.receive()) == 16_000_000
+        assert client.read_frame() == peers.Frame(peers.PONG, b"49")
+        assert client.close() == 1000
