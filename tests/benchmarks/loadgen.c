@@ -291,6 +291,7 @@ struct connection {
 static struct connection *all;
 static int poller;
 static int opened, busy;          /* connections that are open; that owe us an echo */
+static bool probing;              /* fan-out: the receivers are still being gathered */
 static int talkers;               /* connections that talk in this phase */
 static uint64_t finished;         /* messages echoed, or connections served, in this phase */
 static uint64_t bytes_in, bytes_out;
@@ -514,10 +515,9 @@ static void pump(struct connection *c)
     }
 }
 
-static void fanout_received(struct connection *c)
+static void fanout_received(void)
 {
     static uint64_t round;
-    (void)c;
     if (++round % (uint64_t)opt.connections)
         return;
     struct connection *sender = &all[0];
@@ -532,9 +532,11 @@ static void fanout_received(struct connection *c)
 static void message_done(struct connection *c)
 {
     finished++;
+    if (probing)
+        return;
     c->received++;
     if (opt.mode == FANOUT) {
-        fanout_received(c);
+        fanout_received();
     } else if (c->received == c->sent) {
         count_latency(now() - c->sent_at, (uint64_t)opt.depth);
         pump(c);
@@ -845,15 +847,13 @@ static void next_open(void)
 
 /* ------------------------------------------------------------------ loop */
 
-static void step(void)
+/* Serve what is ready; false when nothing was for so many milliseconds. */
+static bool serve(int milliseconds)
 {
     struct epoll_event events[256];
-    int n = epoll_wait(poller, events, 256, opt.patience * 1000);
+    int n = epoll_wait(poller, events, 256, milliseconds);
     if (n < 0 && errno != EINTR)
         fail("epoll_wait: %s", strerror(errno));
-    if (n == 0)
-        fail("nothing came for %d seconds (%llu done)", opt.patience,
-             (unsigned long long)finished);
     for (int i = 0; i < n; i++) {
         struct connection *c = events[i].data.ptr;
         if (c->fd >= 0 && events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR))
@@ -862,6 +862,34 @@ static void step(void)
         if (c->fd >= 0 && (c->state == CONNECTING || events[i].events & EPOLLOUT))
             writable(c);
     }
+    return n != 0;
+}
+
+static void step(void)
+{
+    if (!serve(opt.patience * 1000))
+        fail("nothing came for %d seconds (%llu done)", opt.patience,
+             (unsigned long long)finished);
+}
+
+/*
+ * A connection that is open here may still wait to be accepted there, or to be listed as
+ * a receiver.  So the first message is sent again until it has reached every connection.
+ */
+static void gather_receivers(void)
+{
+    probing = true;
+    for (int tries = 0; finished < (uint64_t)opt.connections; tries++) {
+        if (tries == opt.patience)
+            fail("a message reaches %llu receivers only", (unsigned long long)finished);
+        finished = 0;
+        all[0].sent = 0;
+        send_batch(&all[0]);
+        while (finished < (uint64_t)opt.connections && serve(1000))
+            ;
+    }
+    probing = false;
+    all[0].sent = 0;
 }
 
 static void exchange(uint64_t messages)
@@ -941,6 +969,8 @@ static void open_all(void)
     while (opened < opt.connections)
         step();
     wanted = 0;
+    if (opt.mode == FANOUT)
+        gather_receivers();
     int active = opt.active;
     opt.active = opt.connections;
     if (opt.warm_up)

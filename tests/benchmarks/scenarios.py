@@ -22,13 +22,17 @@ class Scenario:
     each: int = 1  # units that one message of the sender makes
     needs: str = ""  # what the server must be able to do
     path: str = "/echo"
+    group: str = ""  # scenarios of one group are compared, so they take turns
+    few: bool = False  # too large to be run for every server
     options: frozenset[str] = frozenset()
 
     def suits(self, server: Server) -> bool:
         """Return whether a server can be put under this load."""
-        if server.raw and self.name in RAW_TOO:
-            return True
-        return not server.raw and (not self.needs or self.needs in server.can)
+        if self.few and server.name not in FEW:
+            return False
+        if server.raw:
+            return self.name in RAW_TOO
+        return not self.needs or self.needs in server.can
 
     def load(self, server: Server) -> list[str]:
         """Return the arguments of the load generator for one server."""
@@ -48,7 +52,7 @@ def json_messages() -> Path:
     """Write 64 messages of JSON as applications send it, the same ones every time."""
     path = BUILD / "messages.jsonl"
     chance = random.Random(6455)
-    words = "order trade ticker book update user status price open close".split()
+    words = ["order", "trade", "ticker", "book", "update", "user", "status", "close"]
     with path.open("w") as out:
         for number in range(64):
             rows = [
@@ -67,8 +71,10 @@ def json_messages() -> Path:
     return path
 
 
-def echo(name: str, title: str, *arguments: str, counted: int, most: int) -> Scenario:
-    return Scenario(name, title, arguments, counted, most)
+def echo(
+    name: str, title: str, *arguments: str, counted: int, most: int, group: str = ""
+) -> Scenario:
+    return Scenario(name, title, arguments, counted, most, group=group or name)
 
 
 SCENARIOS = {
@@ -82,6 +88,7 @@ SCENARIOS = {
             "--rounds",
             counted=6400,
             most=400_000,
+            group="growth",
         ),
         echo(
             "batch32",
@@ -141,6 +148,7 @@ SCENARIOS = {
             "connect",
             "open and close",
             ("--mode=connect", "--connections=16"),
+            group="connect",
             counted=100,
             most=20_000,
             unit="connection",
@@ -149,6 +157,7 @@ SCENARIOS = {
             "http",
             "plain HTTP, a connection each",
             ("--mode=http", "--connections=16"),
+            group="connect",
             counted=100,
             most=20_000,
             unit="request",
@@ -158,16 +167,20 @@ SCENARIOS = {
         Scenario(
             "growth",
             "10,000 open, 64 talk",
-            ("--connections=10000", "--active=64", "--warm-up=0"),
+            ("--connections=10000", "--active=64", "--rounds"),
             counted=0,
             most=400_000,
+            group="growth",
+            few=True,
         ),
         Scenario(
             "crowd",
             "10,000 open, all talk",
-            ("--connections=10000",),
+            ("--connections=10000", "--rounds"),
             counted=0,
             most=400_000,
+            group="growth",
+            few=True,
         ),
         Scenario(
             "fragments1k",
@@ -176,6 +189,7 @@ SCENARIOS = {
             counted=30,
             most=20_000,
             needs="fragments",
+            group="pieces",
         ),
         Scenario(
             "fragments10k",
@@ -184,6 +198,7 @@ SCENARIOS = {
             counted=3,
             most=2000,
             needs="fragments",
+            group="pieces",
         ),
         Scenario(
             "drip2k",
@@ -192,6 +207,7 @@ SCENARIOS = {
             counted=30,
             most=10_000,
             needs="fragments",
+            group="pieces",
         ),
         Scenario(
             "drip20k",
@@ -200,11 +216,40 @@ SCENARIOS = {
             counted=3,
             most=1000,
             needs="fragments",
+            group="pieces",
+        ),
+    ]
+}
+
+FEW = {"raw", "ours", "ours-pure", "gevent-websocket", "websockets", "picows"}
+
+MEMORY = {
+    scenario.name: scenario
+    for scenario in [
+        Scenario("idle", "idle", ("--connections=5000",), 0, 0),
+        Scenario(
+            "idle-deflate",
+            "idle, compression negotiated",
+            ("--connections=5000", "--deflate", "--messages=json"),
+            counted=0,
+            most=0,
+            needs="deflate",
+            options=frozenset({"deflate"}),
+        ),
+        Scenario(
+            "idle-no-context",
+            "idle, compression without context takeover",
+            ("--connections=5000", "--no-context", "--messages=json"),
+            counted=0,
+            most=0,
+            needs="deflate",
+            options=frozenset({"deflate"}),
         ),
     ]
 }
 
 RAW_TOO = {
+    "idle",
     "pingpong1",
     "pingpong64",
     "batch32",

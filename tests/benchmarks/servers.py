@@ -43,10 +43,10 @@ def gunicorn(env: str, worker: str, app: str, folder: Path = PEERS) -> list[str]
     return [*command, "-k", worker, "--chdir", str(folder), app]
 
 
-def module(name: str) -> Callable[[int, set[str]], list[str]]:
+def module(name: str, *more: str) -> Callable[[int, set[str]], list[str]]:
     def command(fd: int, options: set[str]) -> list[str]:
-        script = str(PEERS / f"{name}.py")
-        return [environment.python("peers"), script, str(fd), *sorted(options)]
+        script = [environment.python("peers"), str(PEERS / f"{name}.py")]
+        return [*script, str(fd), *more, *sorted(options)]
 
     return command
 
@@ -61,27 +61,12 @@ def under_gunicorn(
 
 
 def ours(env: str, worker: str) -> Callable[[int, set[str]], list[str]]:
-    """examples/echo.py as it stands; the other scenarios have an app among the peers."""
+    """examples/echo.py as it stands; only the fan-out needs an app of its own."""
 
     def command(fd: int, options: set[str]) -> list[str]:
         plain = (ROOT / "examples", "echo:app")
-        folder, app = (PEERS, "ours:app") if options else plain
-        bind = [f"--bind=fd://{fd}"]
-        extra = [f"--env=OURS_OPTIONS={','.join(sorted(options))}"] if options else []
-        return [*gunicorn(env, worker, app, folder), *bind, *extra]
-
-    return command
-
-
-def uvicorn(ws: str) -> Callable[[int, set[str]], list[str]]:
-    def command(fd: int, options: set[str]) -> list[str]:
-        deflate = str("deflate" in options).lower()
-        return [
-            *[environment.python("peers"), "-m", "uvicorn", f"--fd={fd}"],
-            *["--loop=uvloop", "--http=httptools", f"--ws={ws}", "--no-access-log"],
-            *["--log-level=warning", f"--ws-per-message-deflate={deflate}"],
-            *["--lifespan=off", "--app-dir", str(PEERS), "uvicorn_app:app"],
-        ]
+        folder, app = (PEERS, "ours_fanout:app") if "fanout" in options else plain
+        return [*gunicorn(env, worker, app, folder), f"--bind=fd://{fd}"]
 
     return command
 
@@ -159,14 +144,14 @@ SERVERS = {
         Server(
             "uvicorn-websockets",
             "uvicorn, websockets, uvloop",
-            uvicorn("websockets-sansio"),
+            module("uvicorn_echo", "websockets-sansio"),
             install_peers,
             ALL,
         ),
         Server(
             "uvicorn-wsproto",
             "uvicorn, wsproto, uvloop",
-            uvicorn("wsproto"),
+            module("uvicorn_echo", "wsproto"),
             install_peers,
             ALL,
         ),

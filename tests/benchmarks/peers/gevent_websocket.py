@@ -1,5 +1,7 @@
 """gevent-websocket under gunicorn: `-k geventwebsocket.gunicorn.workers...`."""
 
+from contextlib import suppress
+
 from geventwebsocket import WebSocketError
 
 connections = set()
@@ -25,8 +27,6 @@ def app(environ, start_response):
     if ws is None:
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [b"hello\n"]
-    try:
+    with suppress(WebSocketError):
         (fanout if environ["PATH_INFO"] == "/fanout" else echo)(ws)
-    except WebSocketError:
-        pass
     return []

@@ -3,7 +3,6 @@
 It has no permessage-deflate, and leaves UTF-8 and fragments to its user.
 """
 
-import asyncio
 import socket
 import sys
 

@@ -1,4 +1,12 @@
-"""An ASGI echo, for uvicorn on uvloop and httptools with either of its WebSocket ends."""
+"""uvicorn with uvloop and httptools, on either of its WebSocket implementations.
+
+Not `--fd`: uvicorn takes such a socket for a UNIX one and leaves Nagle's algorithm on.
+"""
+
+import socket
+import sys
+
+import uvicorn
 
 connections = set()
 
@@ -8,8 +16,6 @@ async def app(scope, receive, send):
         head = {"type": "http.response.start", "status": 200, "headers": []}
         await send(head)
         await send({"type": "http.response.body", "body": b"hello\n"})
-        return
-    if scope["type"] != "websocket":
         return
     await receive()
     await send({"type": "websocket.accept"})
@@ -22,3 +28,18 @@ async def app(scope, receive, send):
                 await send_one(event)
     finally:
         connections.discard(send)
+
+
+if __name__ == "__main__":
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws=sys.argv[2],
+        ws_per_message_deflate="deflate" in sys.argv,
+        access_log=False,
+        log_level="warning",
+        lifespan="off",
+    )
+    listener = socket.socket(fileno=int(sys.argv[1]))
+    uvicorn.Server(config).run(sockets=[listener])
