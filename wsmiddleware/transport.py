@@ -96,6 +96,9 @@ class Transport:
         self._reactor.run(self._start)
 
     def _start(self) -> None:
+        if self.closed:  # the peer went while the handshake was answered
+            self._receiver.connection_lost()
+            return
         self._reader = self._loop.io(self._fd, READABLE)
         initial, self._initial = self._initial, b""
         if initial:
@@ -338,7 +341,8 @@ class Transport:
             self._sock.shutdown(socket.SHUT_RDWR)
         if self._owns_socket:
             self._sock.close()
-        self._receiver.connection_lost()
+        if self._receiver is not None:
+            self._receiver.connection_lost()
 
 
 class ThreadedTransport(Transport):

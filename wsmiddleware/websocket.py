@@ -152,6 +152,8 @@ class WebSocket(Receiver):
         self._transport = transport
         transport.write(head)
         transport.start(self)
+        if self._ended:
+            return
         self._start_deadlines()
         if protocol.state == CONNECTING:
             self._finish_accept()
