@@ -105,7 +105,9 @@ def stream(environ, start_response):
 
 
 def echo(environ, start_response):
-    ws = environ["wsgi.websocket"]
+    ws = environ.get("wsgi.websocket")
+    if ws is None:
+        return plain(start_response, "400 Bad Request", "expected a websocket\n")
     live.add(id(ws))
     try:
         for message in ws:

@@ -94,6 +94,7 @@ class Server:
         self.kind = kind
         self.tls = tls
         self.allowed_faults = []
+        self.wires = []
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE)]),
@@ -149,7 +150,16 @@ class Server:
             sock = socket.create_connection(self.address, timeout=patience)
         if self.tls:
             sock = self.tls.wrap_socket(sock, server_hostname="localhost")
-        return peers.Wire(sock, patience)
+        return self.keep(peers.Wire(sock, patience))
+
+    def keep(self, wire):
+        """Remember a connection, to close it when the test is over."""
+        self.wires.append(wire)
+        return wire
+
+    def close_wires(self):
+        while self.wires:
+            self.wires.pop().close()
 
     def client(self, version="13", path="/echo", **handshake):
         """Make a client on a new connection, which has not sent anything yet."""
@@ -211,6 +221,7 @@ class Server:
 
     def stop(self):
         """End the process, at once if it does not end by itself; return its status."""
+        self.close_wires()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -276,6 +287,8 @@ def shared(running):
         return server
 
     yield get
+    for server in lent:
+        server.close_wires()
     for server in lent:
         server.check()
 

@@ -46,7 +46,7 @@ class IsolatedServer(conftest.Server):
         thread = threading.Thread(target=work)
         thread.start()
         thread.join()
-        return peers.Wire(sockets[0], patience)
+        return self.keep(peers.Wire(sockets[0], patience))
 
     def run(self, *command):
         inside = ["nsenter", "-t", str(self.process.pid), "-n", *command]

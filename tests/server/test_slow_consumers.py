@@ -23,7 +23,7 @@ def join(server, policy, stalled=False):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.settimeout(peers.PATIENCE)
     sock.connect(server.address)
-    wire = peers.Wire(sock)
+    wire = server.keep(peers.Wire(sock))
     client = peers.RFC6455Client(wire, server.host, f"/{policy}/member").connect()
     assert client.receive() == "joined"
     return client
