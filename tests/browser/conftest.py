@@ -1,20 +1,20 @@
-"""A real Chromium, the chat under a real gunicorn, and pictures of what was seen."""
+"""A real Chromium, a real gunicorn, and pictures of what was seen."""
 
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-CHAT = ROOT / "examples" / "chat"
 PICTURES = ROOT / "artefacts" / "browser"
 
 REQUIRED = bool(os.environ.get("WSMIDDLEWARE_REQUIRE"))
-PATIENCE = 15_000  # milliseconds
+PATIENCE = 15  # seconds
 
 # Nothing but the pages under test: no look-ups, no updates, no accounts.
 QUIET = [
@@ -29,6 +29,9 @@ QUIET = [
     "--no-proxy-server",
 ]
 
+LISTENING = re.compile(r"Listening at: http://127\.0\.0\.1:(\d+)")
+FAULT = re.compile(r"Traceback|\[(WARNING|ERROR|CRITICAL)\]|Warning:")
+
 
 def missing(what):
     """Skip the test, or fail it where everything has to be there."""
@@ -37,7 +40,7 @@ def missing(what):
     pytest.skip(f"{what} is missing")
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def browser():
     """Start Chromium, headless."""
     path = shutil.which("chromium") or shutil.which("google-chrome")
@@ -55,64 +58,6 @@ def browser():
         browser.close()
 
 
-class Chat:
-    """The chat under gunicorn, which can be stopped and started on the same port."""
-
-    def __init__(self, errors):
-        self.errors = errors
-        self.port = 0
-        self.process = None
-
-    def start(self):
-        bind = f"127.0.0.1:{self.port}"
-        with self.errors.open("ab") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "--bind", bind, "app:app"],
-                cwd=CHAT,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-            )
-        # gunicorn.conf.py prints the address once gunicorn listens.
-        said = self.process.stdout.readline()
-        address = re.search(r"http://127\.0\.0\.1:(\d+)", said)
-        assert address, f"the chat did not start: {said}{self.errors.read_text()}"
-        self.port = int(address[1])
-
-    @property
-    def address(self):
-        return f"http://127.0.0.1:{self.port}/"
-
-    def take_errors(self):
-        """Return what was logged, so that it no longer counts as a fault."""
-        errors = self.errors.read_text()
-        self.errors.write_text("")
-        return errors
-
-    def stop(self):
-        """Stop as a deploy does, with SIGTERM; return the exit status."""
-        self.process.terminate()
-        try:
-            return self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            raise
-        finally:
-            self.process.stdout.close()
-
-
-@pytest.fixture
-def chat(tmp_path):
-    """Run the chat, and ask for a log without faults behind the test."""
-    chat = Chat(tmp_path / "errors.log")
-    chat.start()
-    yield chat
-    if chat.process.poll() is None:
-        assert chat.stop() == 0
-    # The settings of the chat log nothing below a warning.
-    assert chat.take_errors() == ""
-
-
 @pytest.fixture
 def open_window(browser):
     """Open windows of their own: a person each, as far as the server can tell."""
@@ -121,7 +66,7 @@ def open_window(browser):
     def open_window(width=1200, height=760, **options):
         size = {"width": width, "height": height}
         windows.append(browser.new_context(viewport=size, **options))
-        windows[-1].set_default_timeout(PATIENCE)
+        windows[-1].set_default_timeout(PATIENCE * 1000)
         return windows[-1]
 
     yield open_window
@@ -139,3 +84,82 @@ def picture():
         page.screenshot(path=PICTURES / f"{name}.png", animations="disabled")
 
     return picture
+
+
+class Gunicorn:
+    """A gunicorn that can be stopped and started on the same port."""
+
+    def __init__(self, folder, *arguments):
+        self.folder = folder
+        self.arguments = arguments
+        self.port = 0
+        self.process = None
+        self.lines = []
+
+    @property
+    def address(self):
+        return f"http://127.0.0.1:{self.port}/"
+
+    def start(self):
+        options = ["--bind", f"127.0.0.1:{self.port}", "--log-level", "info"]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", *self.arguments, *options, "app:app"],
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.decided = threading.Event()
+        self.reader = threading.Thread(target=self.read_log, args=[self.process.stderr])
+        self.reader.start()
+        assert self.decided.wait(PATIENCE)
+        assert self.process.poll() is None, "".join(self.lines)
+
+    def read_log(self, stream):
+        with stream:
+            for line in stream:
+                self.lines.append(line)
+                if match := LISTENING.search(line):
+                    self.port = int(match[1])
+                    self.decided.set()
+        self.decided.set()
+
+    def stop(self):
+        """Stop as a deploy does, with SIGTERM; return the exit status."""
+        self.process.terminate()
+        try:
+            return self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        finally:
+            self.reader.join()
+
+    def take_faults(self):
+        """Return the faults that were logged, which then no longer count."""
+        faults = "".join(line for line in self.lines if FAULT.search(line))
+        self.lines = []
+        return faults
+
+
+@pytest.fixture
+def start_gunicorn():
+    """Start gunicorns, and ask for logs without faults behind the test."""
+    started = []
+
+    def start_gunicorn(folder, *arguments):
+        started.append(Gunicorn(folder, *arguments))
+        started[-1].start()
+        return started[-1]
+
+    yield start_gunicorn
+    for gunicorn in started:
+        status = gunicorn.stop() if gunicorn.process.poll() is None else 0
+        assert (status, gunicorn.take_faults()) == (0, "")
+
+
+@pytest.fixture
+def chat(start_gunicorn):
+    """Run the chat as its own gunicorn.conf.py says."""
+    return start_gunicorn(ROOT / "examples" / "chat")
