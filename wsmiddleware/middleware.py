@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from greenlet import GreenletExit
 
 from wsmiddleware.events import CloseCode
+from wsmiddleware.frameworks import hide_upgrade
 from wsmiddleware.handshake import (
     Handshake,
     Headers,
@@ -146,6 +147,7 @@ class Upgrade:
         try:
             if self._middleware.options.accept == "immediately":
                 self.websocket.accept()
+            hide_upgrade(self._middleware.app, self._environ)
             response = self._middleware.app(self._environ, self.start_response)
         except BaseException as error:
             self.fail(error)

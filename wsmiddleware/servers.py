@@ -174,14 +174,14 @@ def find_in(root: Any, kind: type[T]) -> T | None:
         item = waiting.popleft()
         if isinstance(item, kind):
             return item
-        for inner in _wrapped_by(item):
+        for inner in _wrapped_by(item, kind):
             if id(inner) not in seen:
                 seen.add(id(inner))
                 waiting.append(inner)
     return None
 
 
-def _wrapped_by(item: Any) -> Iterator[Any]:
+def _wrapped_by(item: Any, kind: type) -> Iterator[Any]:
     if isinstance(item, MethodType):
         yield item.__self__
         yield item.__func__
@@ -196,5 +196,7 @@ def _wrapped_by(item: Any) -> Iterator[Any]:
                 continue  # not assigned yet
     if callable(item) and not isinstance(item, type):
         for inner in getattr(item, "__dict__", {}).values():
-            if callable(inner) and not isinstance(inner, type):
+            if isinstance(inner, kind) or (
+                callable(inner) and not isinstance(inner, type)
+            ):
                 yield inner
