@@ -59,6 +59,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=0.4, help="a turn's length")
     parser.add_argument("--no-strace", action="store_true")
     parser.add_argument("--no-callgrind", action="store_true")
+    parser.add_argument("--profile", action="store_true", help="show what counts")
     parser.add_argument("--fresh", action="store_true", help="forget earlier figures")
     parser.add_argument("--write", action="store_true", help="write docs/performance")
     return parser.parse_args()
@@ -74,20 +75,27 @@ def keep(figures: dict[str, Any], kind: str, scenario: str, server: str) -> dict
 def count(chosen: argparse.Namespace, figures: dict[str, Any]) -> None:
     for server in chosen.servers:
         suited = [one for one in chosen.scenarios if one.suits(server) and one.counted]
+        counts = {} if chosen.no_callgrind else counting.instructions(server, suited)
+        calls = {} if chosen.no_strace else counting.system_calls(server, suited)
         for scenario in suited:
-            result = keep(figures, "counts", scenario.name, server.name)
-            line = [f"{server.name:20} {scenario.name:14}"]
-            if not chosen.no_callgrind:
-                counts = counting.instructions(server, [scenario])
-                result["instructions"] = counts[scenario.name]
-                line.append(f"{result['instructions']:12,.0f} instructions")
-            if not chosen.no_strace:
-                calls = counting.system_calls(server, [scenario])[scenario.name]
-                result["calls"] = calls
-                most = sorted(calls.items(), key=lambda item: -item[1])
+            name = scenario.name
+            result = keep(figures, "counts", name, server.name)
+            line = [f"{server.name:20} {name:14}"]
+            if name in counts:
+                result["instructions"] = counts[name]
+                line.append(f"{counts[name]:12,.0f} instructions")
+            if name in calls:
+                result["calls"] = calls[name]
+                most = sorted(calls[name].items(), key=lambda item: -item[1])
                 shown = [f"{n}={c:.3f}" for n, c in most[1:6] if c > 0.001]
-                line.append(f"{calls['total']:8.3f} calls ({' '.join(shown)})")
+                line.append(f"{most[0][1]:8.3f} calls ({' '.join(shown)})")
             print(*line, flush=True)
+            if chosen.profile and name in counts:
+                dump = environment.BUILD / "callgrind" / server.name
+                print(
+                    *counting.profile(dump / f"{name}.callgrind", counts[name]),
+                    sep="\n",
+                )
 
 
 def time(chosen: argparse.Namespace, figures: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 
 from environment import BUILD
@@ -34,13 +35,14 @@ def instructions(server: Server, scenarios: list[Scenario]) -> dict[str, float]:
 def count_group(server: Server, scenarios: list[Scenario]) -> dict[str, float]:
     folder = BUILD / "callgrind" / server.name
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.iterdir():
+    for old in folder.glob("*.out*"):
         old.unlink()
     valgrind = [
         "valgrind",
         "--tool=callgrind",
         "--trace-children=yes",  # also what gives a forked child its own control
         "--log-file=/dev/null",
+        "--compress-strings=no",  # every dump can be annotated by itself
         f"--callgrind-out-file={folder}/%p.out",
     ]
     found = {}
@@ -78,6 +80,29 @@ def dump(pid: int, folder: Path) -> Path:
     if len(new) != 1:
         raise RuntimeError(f"callgrind wrote {len(new)} files for process {pid}")
     return new.pop()
+
+
+def profile(path: Path, per_unit: float, lines: int = 40) -> list[str]:
+    """Return where the instructions of a dump went: functions by their own cost.
+
+    callgrind_annotate loses itself in stacks that greenlets switch.
+    """
+    own: Counter[str] = Counter()
+    function, of_a_call = "", False
+    for line in path.read_text().splitlines():
+        if line.startswith("fn="):
+            function = line[3:]
+        elif line.startswith("calls="):
+            of_a_call = True
+        elif line[:1].isdigit() or line[:1] in "+-*":
+            if not of_a_call:
+                own[function] += int(line.split()[1])
+            of_a_call = False
+    total = sum(own.values())
+    return [
+        f"{cost / total * per_unit:10.1f} {100 * cost / total:5.1f} % {name}"
+        for name, cost in own.most_common(lines)
+    ]
 
 
 def system_calls(server: Server, scenarios: list[Scenario]) -> dict[str, dict]:
