@@ -109,9 +109,10 @@ def _is_exempt(url: WebSocketURL, exempt: str) -> bool:
     # The variable's entries are names, which stand for their subdomains too, names
     # with a port, addresses, networks, or "*" for everything.
     host = url.host.strip("[]")
+    names = ("", host, url.host, f"{url.host}:{url.port}")
     for entry in exempt.lower().replace(",", " ").split():
         name = entry.removeprefix("*").removeprefix(".")
-        if name in ("", host, f"{url.host}:{url.port}") or host.endswith(f".{name}"):
+        if name in names or host.endswith(f".{name}"):
             return True
         if _is_in_network(host, entry):
             return True
