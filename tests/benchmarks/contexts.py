@@ -16,10 +16,10 @@ import time
 from wsmiddleware.deflate import Compression, DeflateParameters
 
 WINDOWS = range(9, 16)
-WORDS = (
+TEXT = (
     "the quick brown fox jumps over the lazy dog while the rain in Spain falls mainly "
     "on the plain and nobody who saw it could say what it was about"
-).split()
+)
 
 
 def resident():
@@ -35,7 +35,7 @@ def records(size):
         record = {
             "id": pick.randrange(10**6),
             "user": pick.choice(["alice", "bob", "carol", "dave"]),
-            "text": " ".join(pick.choices(WORDS, k=8)),
+            "text": " ".join(pick.choices(TEXT.split(), k=8)),
             "price": pick.randrange(10**4) / 100,
         }
         text += json.dumps(record)
