@@ -87,6 +87,16 @@ class Log:
         return matches
 
 
+def search_path(*folders):
+    """Return a PYTHONPATH with these folders in front.
+
+    The package under test is the one that is installed, unless the PYTHONPATH of the
+    tests themselves leads elsewhere.
+    """
+    inherited = os.environ.get("PYTHONPATH")
+    return os.pathsep.join([*map(str, folders), *([inherited] if inherited else [])])
+
+
 class Server:
     """A server process, the way to it, and its log."""
 
@@ -97,7 +107,7 @@ class Server:
         self.wires = []
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE)]),
+            "PYTHONPATH": search_path(HERE),
             "PYTHONUNBUFFERED": "1",
             **(env or {}),
         }
@@ -107,7 +117,8 @@ class Server:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=environment,
-            cwd=cwd,
+            # Python looks for modules where it is started: not in the work tree.
+            cwd=cwd or HERE,
         )
         self.log = Log(self.process.stdout)
         try:

@@ -3,7 +3,7 @@
 import pytest
 
 from . import peers
-from .conftest import SUPPORTED
+from .conftest import ROOT, SUPPORTED
 
 APPS = ["flask_app", "bottle_app", "wsgi_app"]
 SERVERS = [("ours", "frameworks"), *((kind, "wrapped") for kind in SUPPORTED)]
@@ -83,7 +83,7 @@ def test_wrapped_application_is_not_wrapped_twice(shared, application):
 @pytest.mark.parametrize("application", ["echo:app", "flask_echo:app"])
 @pytest.mark.parametrize("kind", ["ours", "gevent"])
 def test_examples(start, kind, application):
-    server = start(kind, application, "--chdir", "examples")
+    server = start(kind, application, "--chdir", str(ROOT / "examples"))
     assert server.get("/").status == 200
     for version in ("55", "76", "13"):
         client = server.open(version, origin=server.origin)
