@@ -94,7 +94,7 @@ def profile(path: Path, per_unit: float, lines: int = 40) -> list[str]:
             function = line[3:]
         elif line.startswith("calls="):
             of_a_call = True
-        elif line[:1].isdigit() or line[:1] in "+-*":
+        elif line and line[0] in "0123456789+-*":
             if not of_a_call:
                 own[function] += int(line.split()[1])
             of_a_call = False
