@@ -83,6 +83,10 @@ class PartialMessage:
             decoded, used = utf_8_decode(piece, "strict", final)
             self._undecoded = piece[used:]
             self._pieces.append(decoded)
+            if len(self._undecoded) == 2:
+                # Python's decoder waits for the third octet of a surrogate, which
+                # cannot be right any more. No other start forbids an 80 here.
+                utf_8_decode(self._undecoded + b"\x80")
         if len(self._pieces) == PIECES_PER_BLOCK:
             self._blocks.append(self._join(self._pieces))
             self._pieces.clear()
@@ -193,7 +197,10 @@ class RFC6455(Protocol):
             return self._fail(CloseCode.PROTOCOL_ERROR, "reserved bits are set")
         message.fragments += 1
         if message.fragments > self._max_fragments:
-            return self._fail_size("message", message.fragments, self._max_fragments)
+            return self._fail(
+                CloseCode.MESSAGE_TOO_BIG,
+                f"message of more than {self._max_fragments} fragments",
+            )
         message.wire_size += reader.length
         return self._check_size(message.wire_size, message.compressed)
 
