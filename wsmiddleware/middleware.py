@@ -91,9 +91,6 @@ def _refuse(
         refusal.status,
         refusal.text.partition("\n")[0],
     )
-    if server is not None:
-        # What stands behind a bad handshake may be anything but a request.
-        server.close_connection()
     body = refusal.text.encode() + b"\n"
     headers = [
         ("Content-Type", "text/plain; charset=utf-8"),
@@ -101,7 +98,11 @@ def _refuse(
         *refusal.headers,
     ]
     start_response(refusal.status, headers)
-    return [body]
+    if server is None:
+        return [body]
+    # What stands behind a bad handshake may be anything but a request.
+    server.close_connection()
+    return LastResponse(server, [body])
 
 
 class Upgrade:
@@ -121,6 +122,8 @@ class Upgrade:
         self._server = server
         self._handshake = handshake
         self._close_code = CloseCode.NORMAL_CLOSURE
+        self._is_answered = False
+        self._is_last = False
         self.websocket = WebSocket(
             self._open,
             middleware.options,
@@ -155,16 +158,21 @@ class Upgrade:
         if self.websocket.accepted:
             _close(response)
             return self.end()
-        if isinstance(response, (list, tuple)):
-            return response
-        return LazyResponse(self, response)
+        if not isinstance(response, (list, tuple)):
+            response = LazyResponse(self, response)
+        elif not self._is_answered:
+            # The application shook hands by itself, on the socket in the environ.
+            return self._server.end(0)
+        return LastResponse(self._server, response) if self._is_last else response
 
     def start_response(self, status: str, *args: Any) -> Any:
         """Pass a refusal on to the server; ignore a response after the handshake."""
         if not self.websocket.accepted:
+            self._is_answered = True
             # Draft 76 sends eight octets behind its request, and what another client
             # sent there was meant for a WebSocket: neither is a request.
             if self._handshake.version == "76" or self._server.has_read_ahead():
+                self._is_last = True
                 self._server.close_connection()
             return self._start_response(status, *args)
         if status.startswith("5"):
@@ -195,6 +203,22 @@ class Upgrade:
         websocket.abort("the close took too long")
         websocket.environ = None
         return self._server.end(websocket.bytes_sent)
+
+
+class LastResponse:
+    """Be a response after which the connection is closed."""
+
+    def __init__(self, server: Server, response: Iterable[bytes]) -> None:
+        self._server = server
+        self._response = response
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._response)
+
+    def close(self) -> None:
+        """Close the application's response and wait for the peer to have ours."""
+        _close(self._response)
+        self._server.linger()
 
 
 class LazyResponse:

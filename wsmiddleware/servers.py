@@ -10,10 +10,13 @@ What each server does, and what was measured, is in docs/design.md.
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
+from socket import SHUT_WR
 from types import FunctionType, MethodType
 from typing import Any, TypeVar
 
+from gevent import Timeout
 from gevent.pywsgi import WSGIHandler
 from gevent.socket import socket
 from gevent.ssl import SSLSocket
@@ -25,6 +28,9 @@ T = TypeVar("T")
 # How far `find_in` looks; an ordinary stack of middlewares is a handful deep.
 MAX_OBJECTS = 500
 
+LINGER_TIME = 1.0
+LINGER_READS = 64
+
 
 class Server:
     """Be the HTTP server of one request.
@@ -32,8 +38,21 @@ class Server:
     `resource_name` is the target of the request exactly as it was requested.
     """
 
-    name: str
     resource_name: str
+    _socket: Any
+
+    def linger(self) -> None:
+        """Let the peer read the response although nobody reads what it still sends.
+
+        Closing a socket with unread octets resets the connection, and the peer may
+        lose what was sent to it. At most LINGER_TIME seconds.
+        """
+        sock = self._socket
+        with suppress(OSError), Timeout(LINGER_TIME, False):
+            sock.shutdown(SHUT_WR)
+            for _ in range(LINGER_READS):
+                if not sock.recv(1 << 16):
+                    return
 
     def has_read_ahead(self) -> bool:
         """Tell whether octets behind the request have been read."""
@@ -58,8 +77,6 @@ class Server:
 
 class GunicornServer(Server):
     """Be gunicorn's `gevent` worker, or one derived from it."""
-
-    name = "gunicorn"
 
     def __init__(self, environ: Mapping[str, Any], response: Any) -> None:
         self._socket = environ["gunicorn.socket"]
@@ -100,10 +117,9 @@ class GunicornServer(Server):
 class PywsgiServer(Server):
     """Be gevent's pywsgi server, alone or as gunicorn's `gevent_pywsgi` worker."""
 
-    name = "gevent.pywsgi"
-
     def __init__(self, handler: WSGIHandler) -> None:
         self._handler = handler
+        self._socket = handler.socket
         self.resource_name = handler.path
 
     def has_read_ahead(self) -> bool:
@@ -112,7 +128,7 @@ class PywsgiServer(Server):
 
     def _peek(self) -> bytes:
         # Without a timeout of zero, peeking into an empty buffer waits for the peer.
-        sock = self._handler.socket
+        sock = self._socket
         timeout = sock.gettimeout()
         sock.settimeout(0.0)
         try:
@@ -130,7 +146,7 @@ class PywsgiServer(Server):
         """Return the socket and what the buffered reader holds."""
         initial = self._peek()
         self._handler.rfile.read(len(initial))
-        return self._handler.socket, initial
+        return self._socket, initial
 
     def end(self, bytes_sent: int) -> Iterable[bytes]:
         """Fill in the handler as if it had written the response; pywsgi then closes."""
