@@ -85,6 +85,7 @@ class Transport:
         self._flush_scheduled = False
         self._paused = False
         self._finishing = False
+        self._peer_ended = False
         self.buffered = 0
         self.bytes_received = 0
         self.bytes_sent = 0
@@ -180,6 +181,7 @@ class Transport:
             self._receiver.data_received(data)
 
     def _on_eof(self) -> None:
+        self._peer_ended = True
         if self._finishing:
             self.abort()
         else:
@@ -317,6 +319,9 @@ class Transport:
                 self._sock.unwrap()
         except (OSError, ValueError):
             pass  # it has sent its close_notify and would wait for the peer's
+        if self._peer_ended:
+            self.abort()  # nothing is left to read
+            return
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:

@@ -1,5 +1,7 @@
 """What a public conformance suite asks of a server, beyond the letter of RFC 6455."""
 
+import pytest
+
 from . import peers
 
 
@@ -26,3 +28,17 @@ def test_only_the_latest_ping_is_answered_when_the_peer_takes_nothing(shared):
         assert len(client.receive()) == 16_000_000
         assert client.read_frame() == peers.Frame(peers.PONG, b"49")
         assert client.close() == 1000
+
+
+@pytest.mark.parametrize("version", ["55", "76", "7", "8", "13"])
+def test_connection_that_the_client_ended_is_gone_at_once(server, version):
+    """Once both ends have said that nothing follows, nothing is waited for."""
+    client = server.open(version)
+    with client.wire:
+        client.send("here")
+        assert client.receive() == "here"
+        client.wire.end_of_writing()
+        assert client.wire.read_to_end() == b""
+    [(status, _, seconds)] = server.access_lines("/echo")
+    assert status == 101
+    assert seconds < 2, "the request lasted until the close's deadline"
