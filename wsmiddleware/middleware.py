@@ -62,6 +62,7 @@ class WebSocketMiddleware:
     def __init__(self, app: Application, **settings: Any) -> None:
         self.app = app
         self.options = Options(**settings)
+        self._has_warned = False
 
     def __call__(
         self, environ: Environ, start_response: StartResponse
@@ -70,27 +71,43 @@ class WebSocketMiddleware:
         if not is_attempt(environ):
             return self.app(environ, start_response)
         server = find_server(environ, start_response)
+        if server is None:
+            return self._refuse_server(environ, start_response)
         try:
-            if server is None:
-                raise Refusal("503 Service Unavailable", WRONG_SERVER)
             handshake = read_handshake(environ, server.resource_name, self.options)
         except Refusal as refusal:
             return _refuse(refusal, environ, server, start_response)
         return Upgrade(self, environ, start_response, server, handshake).run()
 
+    def _refuse_server(
+        self, environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        if not self._has_warned:
+            self._has_warned = True
+            logger.error(WRONG_SERVER)
+        refusal = Refusal("503 Service Unavailable", WRONG_SERVER)
+        return _respond(refusal, start_response)
+
 
 def _refuse(
     refusal: Refusal,
     environ: Environ,
-    server: Server | None,
+    server: Server,
     start_response: StartResponse,
 ) -> Iterable[bytes]:
     logger.warning(
-        "%s: handshake refused with %s %s",
+        "%s: handshake refused with %s: %s",
         environ.get("PATH_INFO"),
         refusal.status,
         refusal.text.partition("\n")[0],
     )
+    body = _respond(refusal, start_response)
+    # What stands behind a bad handshake may be anything but a request.
+    server.close_connection()
+    return LastResponse(server, body)
+
+
+def _respond(refusal: Refusal, start_response: StartResponse) -> list[bytes]:
     body = refusal.text.encode() + b"\n"
     headers = [
         ("Content-Type", "text/plain; charset=utf-8"),
@@ -98,11 +115,7 @@ def _refuse(
         *refusal.headers,
     ]
     start_response(refusal.status, headers)
-    if server is None:
-        return [body]
-    # What stands behind a bad handshake may be anything but a request.
-    server.close_connection()
-    return LastResponse(server, [body])
+    return [body]
 
 
 class Upgrade:
