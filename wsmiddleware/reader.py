@@ -78,6 +78,12 @@ class FrameReader:
         self._buffer = data
         self._position = 0
 
+    def forget(self) -> None:
+        """Let go of the octets that were handed on, while nothing else arrives."""
+        self._buffer = self._buffer[self._position :]
+        self._position = 0
+        self.payload = b""
+
     def read(self) -> int:
         """Go on to the next piece of a frame: PIECE, NEED_DATA or FAULT.
 

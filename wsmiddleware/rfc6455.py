@@ -150,6 +150,7 @@ class RFC6455(Protocol):
         while True:
             result = reader.read()
             if result == NEED_DATA:
+                reader.forget()
                 return events
             if result == FAULT:
                 events.append(self._fail(CloseCode.PROTOCOL_ERROR, reader.fault))
