@@ -1,0 +1,1 @@
+"""Tests behind real proxies, and on every kind of listening socket."""
