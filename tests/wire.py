@@ -12,6 +12,8 @@ of them is `{"times": 3, "items": [...]}`; an object is a frame of RFC 6455:
     masked          whether it is masked; the rule of the peer's role unless it says
     declared        a length to declare that is not the payload's
     octets          how many octets of extended length to write: 0, 2 or 8
+
+In a stream of the older drafts an object `{"draft": "a text"}` is a frame of text.
 """
 
 import json
@@ -78,6 +80,8 @@ def build_item(item, masked):
         return bytes.fromhex(item)
     if "times" in item:
         return build(item["items"], masked) * item["times"]
+    if "draft" in item:
+        return b"\x00" + item["draft"].encode() + b"\xff"
     return frame(
         item["op"],
         payload_of(item),
