@@ -23,7 +23,9 @@ from environment import prepare  # noqa: E402
 # The rooms with I/O (docs/design.md). Everything else is the core.
 WITH_IO = [
     "__main__",
+    "channel",
     "client",
+    "frameworks",
     "middleware",
     "reactor",
     "servers",
