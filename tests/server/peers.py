@@ -95,6 +95,11 @@ class Wire:
             pass
         return self.take(len(self.buffer))
 
+    def expect_end(self, last=b""):
+        """See the server end the connection, behind these bytes; end it here too."""
+        assert self.read_to_end() == last, "other bytes before the end"
+        self.close()
+
     def is_silent(self, seconds):
         """Say whether nothing arrives, not even an end, for so long."""
         return not self.buffer and not select.select([self.sock], [], [], seconds)[0]
@@ -332,14 +337,14 @@ class RFC6455Client:
         """Take the server's close, answer it, and see the connection end."""
         frame = self.read_close()
         self.send_frame(CLOSE, frame.payload[:2])
-        assert self.wire.read_to_end() == b"", "bytes behind the close frame"
+        self.wire.expect_end()
         return frame.code
 
     def close(self, code=1000, reason=""):
         """Close from this end and see the connection end; return what was answered."""
         self.send_frame(CLOSE, close_payload(code, reason))
         frame = self.read_close()
-        assert self.wire.read_to_end() == b"", "bytes behind the close frame"
+        self.wire.expect_end()
         return frame.code
 
 
@@ -469,11 +474,11 @@ class Draft55Client:
     def close(self):
         """Close as section 6 says: end TCP, and see the server's end follow."""
         self.wire.end_of_writing()
-        assert self.wire.read_to_end() == b""
+        self.wire.expect_end()
 
     def expect_close(self):
         """See the server close the TCP connection, with no byte before it."""
-        assert self.wire.read_to_end() == b""
+        self.wire.expect_end()
 
 
 # ---- draft-hixie-thewebsocketprotocol-76
@@ -557,13 +562,13 @@ class Draft76Client(Draft55Client):
     def close(self):
         """Send FF 00, see it answered, and see the connection end."""
         self.wire.send(b"\xff\x00")
-        assert self.wire.read_to_end() == b"\xff\x00"
+        self.wire.expect_end(b"\xff\x00")
 
     def expect_close(self):
         """See the server's FF 00, answer it, and see the connection end."""
         assert self.wire.read(2) == b"\xff\x00"
         self.wire.send(b"\xff\x00")
-        assert self.wire.read_to_end() == b""
+        self.wire.expect_end()
 
 
 CLIENTS = {"55": Draft55Client, "76": Draft76Client, "13": RFC6455Client}

@@ -45,7 +45,7 @@ def test_path_query_and_cookie(server):
     close = client.read_close()
     assert (close.code, close.reason) == (4001, "that was all")
     client.send_frame(peers.CLOSE, close.payload)
-    assert client.wire.read_to_end() == b"", "what the view returned is on the wire"
+    client.wire.expect_end()
 
 
 def test_abort_before_use_is_the_refusal(server):

@@ -31,6 +31,7 @@ def test_status_and_fields():
         ("Set-Cookie", "a=1"),
         ("Set-Cookie", "b=2"),
         ("X-Y", "z"),
+        ("Content-Length", "15"),  # WebTest's own
     ]
     assert response.body == b"short and stout"
 

@@ -45,7 +45,7 @@ def expect_going_away(clients, within, started):
             assert client.wire.read(2) == b"\xff\x00"
             client.wire.send(b"\xff\x00")
         client.wire.sock.settimeout(peers.PATIENCE)
-        assert client.wire.read_to_end() == b""
+        client.wire.expect_end()
 
 
 def expect_quiet_log(server, allowed="nothing"):
@@ -231,7 +231,7 @@ def test_messages_before_the_signal_are_answered(start):
         count += 1
     assert message.code == 1001
     client.send_frame(peers.CLOSE, message.payload)
-    assert client.wire.read_to_end() == b""
+    client.wire.expect_end()
     sender.join()
     server.log.wait(f"^COUNTED only {count} 1001$", server.mark)
     wait_ended(server, 5)
@@ -289,7 +289,7 @@ class Talker:
             if isinstance(message, peers.Frame):
                 self.codes.append(message.code)
                 self.client.send_frame(peers.CLOSE, message.payload)
-                assert self.wire.read_to_end() == b""
+                self.wire.expect_end()
                 return
             assert message == str(number)
             number += 1

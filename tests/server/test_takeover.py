@@ -206,6 +206,7 @@ def test_access_log_has_one_line(server, token, stopwatch, version):
     status, sent, seconds = lines[0]
     assert status == 101
     assert held - 0.05 <= seconds <= held + closing + 1
+    assert closing < 2, "the connection lingers"
     head = client.wire.received - sent
     assert head == 0 or head > 100, f"{sent} of {client.wire.received} bytes"
 
