@@ -8,7 +8,6 @@ import argparse
 import os
 import socket
 import sys
-from itertools import count
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -38,10 +37,11 @@ def main() -> None:
     parser.add_argument("port", nargs="?", type=int, help="8000, or the next free one")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 to let others in")
     chosen = parser.parse_args()
-    ports = count(DEFAULT_PORT) if chosen.port is None else [chosen.port]
+    first = DEFAULT_PORT if chosen.port is None else chosen.port
+    ports = range(first, first + (100 if chosen.port is None else 1))
     port = next((port for port in ports if is_free(chosen.host, port)), None)
     if port is None:
-        sys.exit(f"port {chosen.port} of {chosen.host} cannot be used: is it taken?")
+        sys.exit(f"cannot listen on {chosen.host}, port {first}: is it taken?")
     python = prepare(".venv", packages=["flask>=3"])
     host = f"[{chosen.host}]" if ":" in chosen.host else chosen.host
     os.chdir(HERE)  # where gunicorn.conf.py is
