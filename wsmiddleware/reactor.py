@@ -1,3 +1,4 @@
+# cython: annotation_typing=False, nonecheck=True
 """What waits: the loop, its one timer, and the callers that block.
 
 Under gevent a connection lives on the hub of the thread that opened it and callers

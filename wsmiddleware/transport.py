@@ -1,3 +1,4 @@
+# cython: annotation_typing=False, nonecheck=True
 """The socket of a connection: read, write, close, without ever blocking.
 
 `Transport` pushes what it reads to its receiver and buffers what the peer does not
@@ -23,6 +24,7 @@ READ_SIZE = 1 << 16
 MAX_READ_SIZE = 1 << 18
 # Writes are joined up to this size.
 FLUSH_SIZE = 1 << 16
+KEEPALIVE_PROBES = 4
 # Buffers that one system call takes; IOV_MAX is 1024 on Linux.
 MAX_BUFFERS = 512
 
@@ -43,6 +45,10 @@ class Receiver:
 
     def connection_lost(self) -> None:
         """Learn that the transport is closed; nothing follows."""
+        raise NotImplementedError
+
+    def stalled(self) -> None:
+        """Learn that the peer does not take what was sent."""
         raise NotImplementedError
 
     def drained(self) -> None:
@@ -284,6 +290,8 @@ class Transport:
             self._writer = self._loop.io(self._fd, WRITABLE)
         if not self._writer.active:
             self._writer.start(self._on_writable)
+            if self._receiver is not None:
+                self._receiver.stalled()
 
     def _on_writable(self) -> None:
         self._writer.stop()
@@ -295,6 +303,28 @@ class Transport:
         if self._finishing:
             self._shut_down_writing()
         self._receiver.drained()
+
+    def keep_alive(self, idle: float | None, timeout: float | None) -> None:
+        """Have the system notice a peer that vanished, for want of pings.
+
+        It probes a connection that was silent for `idle` seconds, and gives up when
+        there is no answer within `timeout` seconds.
+        """
+        if idle is None or timeout is None:
+            return
+        seconds = max(1, round(timeout / KEEPALIVE_PROBES))
+        for name, value in (
+            ("TCP_KEEPIDLE", max(1, round(idle))),
+            ("TCP_KEEPINTVL", seconds),
+            ("TCP_KEEPCNT", KEEPALIVE_PROBES),
+            ("TCP_USER_TIMEOUT", round((idle + timeout) * 1000)),
+        ):
+            with suppress(OSError):  # a unix socket has no such thing
+                option = getattr(socket, name, None)
+                if option is not None:
+                    self._sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        with suppress(OSError):
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     # Closing
 

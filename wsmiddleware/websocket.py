@@ -1,3 +1,4 @@
+# cython: annotation_typing=False, nonecheck=True
 """`WebSocket`: a protocol and a transport, joined; what an application holds.
 
 The transport pushes octets into the protocol; messages wait in a queue for the
@@ -17,6 +18,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, TypeAlias
 
+from wsmiddleware.deadlines import Deadlines
 from wsmiddleware.events import (
     ChallengeResponse,
     Close,
@@ -30,7 +32,7 @@ from wsmiddleware.exceptions import ConcurrencyError, ConnectionClosed, WebSocke
 from wsmiddleware.handshake import Headers
 from wsmiddleware.options import Options
 from wsmiddleware.protocol import CLOSED, CONNECTING, Protocol
-from wsmiddleware.reactor import Deadline, Reactor, Waiter
+from wsmiddleware.reactor import Reactor, Waiter
 from wsmiddleware.transport import Receiver, Transport
 
 __all__ = ["Opening", "ThreadedWebSocket", "WebSocket"]
@@ -76,6 +78,7 @@ class WebSocket(Receiver):
         self.latency: float | None = None
         self.messages_received = 0
         self.messages_sent = 0
+        self.messages_dropped = 0
         self._opening: Opening | None = opening
         self._options = options
         self._reactor = reactor
@@ -88,15 +91,15 @@ class WebSocket(Receiver):
         self._waiters: list[Waiter] = []
         self._queue: deque[Event] = deque()
         self._ended = False
-        self._heard = False
         self._pong: bytes | None = None
-        self._deadline: Deadline | None = None
-        self._close_by = inf
-        self._ping_at = inf
-        self._pong_by = inf
+        self._deadlines = Deadlines(self, options, reactor)
         self._pinged_at = 0.0
         self._ping_count = 0
-        self._stalled_at = (0, inf)
+        self._controls = 0
+        self._controls_since = 0.0
+        self._outbox: deque[tuple[Any, bool | None]] | None = None
+        self._outbox_size = 0
+        self._queued = 0
 
     # What an application asks
 
@@ -113,7 +116,9 @@ class WebSocket(Receiver):
     @property
     def buffered_amount(self) -> int:
         """Return how many bytes wait for the peer to take them."""
-        return self._transport.buffered if self._transport is not None else 0
+        if self._transport is None:
+            return 0
+        return int(self._transport.buffered) + self._outbox_size
 
     @property
     def bytes_sent(self) -> int:
@@ -154,7 +159,11 @@ class WebSocket(Receiver):
         transport.start(self)
         if self._ended:
             return
-        self._start_deadlines()
+        if not protocol.has_ping:
+            transport.keep_alive(
+                self._options.ping_interval, self._options.ping_timeout
+            )
+        self._deadlines.start(protocol.has_ping)
         if protocol.state == CONNECTING:
             self._finish_accept()
 
@@ -196,7 +205,10 @@ class WebSocket(Receiver):
 
     def _take_event(self) -> Event:
         event = self._queue.popleft()
-        if not self._queue and self._transport.reading_is_paused:
+        if self._queue:
+            return event
+        self._queued = 0
+        if self._transport.reading_is_paused:
             self._transport.resume_reading()
         return event
 
@@ -251,7 +263,7 @@ class WebSocket(Receiver):
         if self._opening is not None:
             self.accept()
         full = self._transport.buffered >= self._options.max_buffered
-        if full and not self._make_room():
+        if (full or self._outbox) and not self._make_room(data, binary):
             return
         if self._ended or self._transport.closed:
             raise ConnectionClosed(self.close_code or 1006, self.close_reason)
@@ -260,6 +272,7 @@ class WebSocket(Receiver):
         else:
             octets = self._encode(data, binary)
         self.messages_sent += 1
+        self._deadlines.active = True
         self._transport.write(octets)
 
     def _encode(self, data: Any, binary: bool | None) -> bytes:
@@ -273,13 +286,40 @@ class WebSocket(Receiver):
         text = data if isinstance(data, str) else bytes(data).decode()
         return bytes(self._protocol.send_text(text))
 
-    def _make_room(self) -> bool:
-        if self._options.overflow == "drop_newest":
-            return False
-        if self._options.overflow == "close":
-            self.start_close(CloseCode.TRY_AGAIN_LATER, "too slow")
-            return True
+    def _make_room(self, data: Any, binary: bool | None) -> bool:
+        """Tell whether the message is to be sent now, as the overflow option says."""
+        match self._options.overflow:
+            case "drop_newest":
+                self.messages_dropped += 1
+                return False
+            case "drop_oldest":
+                self._put_out(data, binary)
+                return False
+            case "close":
+                self.start_close(CloseCode.TRY_AGAIN_LATER, "too slow")
+                return True
+        return self._wait_for_room()
 
+    def _put_out(self, data: Any, binary: bool | None) -> None:
+        # Not encoded yet: a compressed message cannot be dropped any more, because
+        # those behind it may refer to it.
+        if self._outbox is None:
+            self._outbox = deque()
+        self._outbox.append((data, binary))
+        self._outbox_size += len(data or "")
+        while self._outbox_size > self._options.max_buffered:
+            dropped, _ = self._outbox.popleft()
+            self._outbox_size -= len(dropped or "")
+            self.messages_dropped += 1
+
+    def _empty_outbox(self) -> None:
+        outbox, self._outbox = self._outbox, None
+        self._outbox_size = 0
+        while outbox and not self._ended:
+            data, binary = outbox.popleft()
+            self.send(data, binary)
+
+    def _wait_for_room(self) -> bool:
         def has_room() -> bool:
             return bool(
                 self._transport.buffered < self._options.max_buffered or self._ended
@@ -372,21 +412,28 @@ class WebSocket(Receiver):
 
     def data_received(self, data: bytes) -> None:
         """Take octets from the peer."""
-        self._heard = True
+        self._deadlines.heard = True
         queue = self._queue
         for event in self._protocol.receive_data(data):
             if isinstance(event, (str, bytes)):
                 if not self._ended:
                     self.messages_received += 1
+                    self._queued += len(event)
                     queue.append(event)
             else:
                 self._handle(event)
         if queue:
-            if len(queue) >= self._options.max_queue:
+            self._deadlines.active = True
+            if (
+                len(queue) >= self._options.max_queue
+                or self._queued > self._options.max_message_size
+            ):
                 self._transport.pause_reading()
             self._receiver.wake_now()
 
     def _handle(self, event: Event) -> None:
+        if isinstance(event, (Ping, Pong)) and not self._may_send_control():
+            return
         match event:
             case Ping():
                 self._answer_ping(event.payload)
@@ -398,6 +445,19 @@ class WebSocket(Receiver):
                 self._notify()
             case Close() | Fail():
                 self._end_in_turn(event)
+
+    def _may_send_control(self) -> bool:
+        # 10.4 leaves limits to us: a peer that floods with pings gets nothing else.
+        now = monotonic()
+        if now - self._controls_since >= 1.0:
+            self._controls_since = now
+            self._controls = 0
+        self._controls += 1
+        if self._controls <= self._options.max_pings:
+            return True
+        reason = f"more than {self._options.max_pings} control frames a second"
+        self._end_in_turn(Fail(CloseCode.POLICY_VIOLATION.value, reason))
+        return False
 
     def _answer_ping(self, payload: bytes) -> None:
         # 5.5.3: "If an endpoint receives a Ping frame and has not yet sent Pong
@@ -414,7 +474,13 @@ class WebSocket(Receiver):
         if self._pong is not None:
             payload, self._pong = self._pong, None
             self._transport.write(self._protocol.send_pong(payload))
+        if self._outbox:
+            self._empty_outbox()
         self._notify()
+
+    def stalled(self) -> None:
+        """Learn that the peer does not take what was sent."""
+        self._deadlines.start_stall()
 
     def eof_received(self) -> None:
         """Learn that the peer will send nothing more."""
@@ -428,8 +494,7 @@ class WebSocket(Receiver):
     def connection_lost(self) -> None:
         """Learn that the transport is closed."""
         self._end_in_turn(_LOST)
-        if self._deadline is not None:
-            self._deadline.cancel()
+        self._deadlines.stop()
         self._notify()
 
     # The end
@@ -439,6 +504,7 @@ class WebSocket(Receiver):
             self._act(event)
         elif not isinstance(self._queue[-1], (Close, Fail)):
             self._queue.append(event)
+            self._deadlines.start_close()
 
     def _act(self, event: Event) -> None:
         """Act on the peer's close, its fault, or its disappearance."""
@@ -448,7 +514,8 @@ class WebSocket(Receiver):
             self._transport.finish()
             return
         if isinstance(event, Fail):
-            logger.info("%s: failed with %d: %s", self.path, event.code, event.reason)
+            path = self.path.partition("?")[0]
+            logger.info("%s: failed with %d: %s", path, event.code, event.reason)
         # 5.5.1: "When sending a Close frame in response, the endpoint typically echos
         # the status code it received."
         no_code = event.code == CloseCode.NO_STATUS_RECEIVED
@@ -469,8 +536,8 @@ class WebSocket(Receiver):
         self.close_reason = reason
         self.closed_by = by
         self._queue.clear()
-        self._close_by = monotonic() + self._options.close_timeout
-        self._arm()
+        self._outbox = None
+        self._deadlines.start_close()
         self._receiver.wake()
         self._notify()
 
@@ -494,53 +561,36 @@ class WebSocket(Receiver):
         for waiter in self._waiters:
             waiter.wake()
 
-    # Deadlines
+    # What the deadlines ask
 
-    def _start_deadlines(self) -> None:
-        interval = self._options.ping_interval
-        if interval is not None and self._protocol.has_ping:
-            self._ping_at = monotonic() + interval
-            self._arm()
+    @property
+    def is_gone(self) -> bool:
+        """Tell whether the transport is closed."""
+        return self._transport is None or bool(self._transport.closed)
 
-    def _arm(self) -> None:
-        when = min(self._close_by, self._ping_at, self._pong_by)
-        if self._deadline is not None and self._deadline.function is not None:
-            if self._deadline.when <= when:
-                return
-            self._deadline.cancel()
-        if when != inf:
-            self._deadline = self._reactor.call_at(when, self._on_deadline)
+    @property
+    def reading_is_paused(self) -> bool:
+        """Tell whether nothing is read because the application lags behind."""
+        return bool(self._transport.reading_is_paused)
 
-    def _on_deadline(self) -> None:
-        self._deadline = None
-        now = monotonic()
-        if self._transport.closed:
-            return
-        if self._ended:
-            if now >= self._close_by:
-                self._transport.abort()
-        else:
-            self._keep_alive(now)
-        self._arm()
+    def check_deadlines(self) -> None:
+        """Act on what is due; the reactor calls it."""
+        if not self.is_gone:
+            self._deadlines.check()
 
-    def _keep_alive(self, now: float) -> None:
-        if self._heard or self._transport.reading_is_paused:
-            self._pong_by = inf
-        elif now >= self._pong_by:
-            self.abort("the peer did not answer a ping")
-            return
-        if now >= self._ping_at:
-            self._send_keepalive(now)
-
-    def _send_keepalive(self, now: float) -> None:
-        options = self._options
-        self._ping_at = now + (options.ping_interval or inf)
-        self._pinged_at = now
+    def send_keepalive(self) -> None:
+        """Ping the peer."""
+        self._pinged_at = monotonic()
         self._ping_count += 1
-        if options.ping_timeout is not None and self._pong_by == inf:
-            self._heard = False
-            self._pong_by = now + options.ping_timeout
         self._transport.write(self._protocol.send_ping(self._ping_payload()))
+
+    def end_overdue(self) -> None:
+        """Close although the application did not come to it, or the peer did not."""
+        last = self._queue[-1] if self._queue else None
+        if isinstance(last, (Close, Fail)):
+            self._act(last)
+        else:
+            self.abort("the peer did not answer the close")
 
     def _ping_payload(self) -> bytes:
         return b"%d" % self._ping_count
@@ -595,6 +645,7 @@ class ThreadedWebSocket(WebSocket):
         with self._lock:
             super().abort(reason)
 
-    def _on_deadline(self) -> None:
+    def check_deadlines(self) -> None:
+        """Act on what is due; the reactor calls it."""
         with self._lock:
-            super()._on_deadline()
+            super().check_deadlines()

@@ -1,0 +1,155 @@
+"""When a connection must act although nothing happens.
+
+Keepalive pings, a peer that takes nothing, a close that is not answered, idle and old
+connections: one object a connection holds the times, one entry in the reactor's list
+of deadlines serves them all.
+"""
+
+from math import inf
+from time import monotonic
+from typing import Any
+
+from wsmiddleware.events import CloseCode
+from wsmiddleware.options import Options
+from wsmiddleware.reactor import Deadline, Reactor
+
+__all__ = ["Deadlines"]
+
+
+class Deadlines:
+    """Watch over a WebSocket, as its options say.
+
+    The WebSocket sets `heard` when anything was received, and `active` when a message
+    went either way.
+    """
+
+    __slots__ = (
+        "_close_at",
+        "_entry",
+        "_expire_at",
+        "_idle_at",
+        "_options",
+        "_ping_at",
+        "_pong_at",
+        "_reactor",
+        "_stall_at",
+        "_taken",
+        "_websocket",
+        "active",
+        "heard",
+    )
+
+    def __init__(self, websocket: Any, options: Options, reactor: Reactor) -> None:
+        self._websocket = websocket
+        self._options = options
+        self._reactor = reactor
+        self._entry: Deadline | None = None
+        self.heard = False
+        self.active = False
+        self._ping_at = inf
+        self._pong_at = inf
+        self._stall_at = inf
+        self._idle_at = inf
+        self._expire_at = inf
+        self._close_at = inf
+        self._taken = 0
+
+    def start(self, has_ping: bool) -> None:
+        """Begin to watch, once the handshake is completed."""
+        options = self._options
+        now = monotonic()
+        if has_ping and options.ping_interval is not None:
+            self._ping_at = now + options.ping_interval
+        if options.idle_timeout is not None:
+            self._idle_at = now + options.idle_timeout
+        if options.max_lifetime is not None:
+            self._expire_at = now + options.max_lifetime
+        self._arm()
+
+    def start_stall(self) -> None:
+        """Begin to watch a peer that does not take what is sent."""
+        timeout = self._options.send_timeout
+        if timeout is not None and self._stall_at == inf:
+            self._taken = self._websocket.bytes_sent
+            self._stall_at = monotonic() + timeout
+            self._arm()
+
+    def start_close(self) -> None:
+        """Give the peer `close_timeout` to answer a close; nothing else matters now."""
+        self._ping_at = self._pong_at = self._idle_at = self._expire_at = inf
+        self._close_at = monotonic() + self._options.close_timeout
+        self._arm()
+
+    def stop(self) -> None:
+        """Watch no longer: the connection is closed."""
+        if self._entry is not None:
+            self._entry.cancel()
+            self._entry = None
+
+    def _arm(self) -> None:
+        when = min(
+            self._ping_at,
+            self._pong_at,
+            self._stall_at,
+            self._idle_at,
+            self._expire_at,
+            self._close_at,
+        )
+        if self._entry is not None:
+            if self._entry.when <= when:
+                return
+            self._entry.cancel()
+            self._entry = None
+        if when != inf:
+            self._entry = self._reactor.call_at(when, self._websocket.check_deadlines)
+
+    def check(self) -> None:
+        """Act on what is due, and be called again for what is not."""
+        self._entry = None
+        now = monotonic()
+        if now >= self._close_at:
+            self._close_at = inf
+            self._websocket.end_overdue()
+        elif self._check_stall(now) and self._check_age(now):
+            self._check_pings(now)
+        if not self._websocket.is_gone:
+            self._arm()
+
+    def _check_stall(self, now: float) -> bool:
+        if now < self._stall_at:
+            return True
+        self._stall_at = inf
+        websocket = self._websocket
+        if websocket.buffered_amount and websocket.bytes_sent == self._taken:
+            websocket.abort("the peer took nothing of what was sent")
+            return False
+        if websocket.buffered_amount:
+            self.start_stall()
+        return True
+
+    def _check_age(self, now: float) -> bool:
+        if now >= self._expire_at:
+            self._websocket.start_close(CloseCode.GOING_AWAY, "lifetime is over")
+            return False
+        if now < self._idle_at:
+            return True
+        if not self.active:
+            self._websocket.start_close(CloseCode.GOING_AWAY, "idle for too long")
+            return False
+        self.active = False
+        self._idle_at = now + (self._options.idle_timeout or inf)
+        return True
+
+    def _check_pings(self, now: float) -> None:
+        if self.heard or self._websocket.reading_is_paused:
+            self._pong_at = inf
+        elif now >= self._pong_at:
+            self._websocket.abort("the peer did not answer a ping")
+            return
+        if now < self._ping_at:
+            return
+        self._ping_at = now + (self._options.ping_interval or inf)
+        if self._options.ping_timeout is not None and self._pong_at == inf:
+            self.heard = False
+            self._pong_at = now + self._options.ping_timeout
+        self._websocket.send_keepalive()
