@@ -42,6 +42,13 @@ def free_port(address="127.0.0.1"):
         return sock.getsockname()[1]
 
 
+def accepts(place):
+    """Say whether someone listens there."""
+    family = socket.AF_INET6 if ":" in place[0] else socket.AF_INET
+    with socket.socket(family) as sock:
+        return sock.connect_ex(place) == 0
+
+
 def fill_in(name, values):
     """Return a documented configuration with other values in their places."""
     text = (DOCUMENTED / name).read_text()
@@ -55,7 +62,8 @@ class Gunicorn(Server):
     """gunicorn with our worker and the application of these tests."""
 
     def __init__(self, *options, **details):
-        self.place = details.pop("place", None)
+        # Where it will listen and what it says then, if gunicorn does not say where.
+        self.announced = details.pop("announced", None)
         command = [
             *(sys.executable, "-m", "gunicorn", "--no-control-socket", "-k", OURS),
             *("--access-logfile", "-", "--access-logformat", ACCESS_FORMAT),
@@ -71,8 +79,14 @@ class Gunicorn(Server):
             "ours", [*details.pop("launcher", ()), *command], env, **details
         )
 
-    def set_address(self, scheme, place):
-        super().set_address(scheme, self.place or place)
+    def find_address(self):
+        if self.announced is None:
+            super().find_address()
+            return
+        place, words = self.announced
+        self.log.wait(words)
+        self.set_address("http", place)
+        peers.until(lambda: accepts(self.address))
 
 
 class SecureWire(peers.Wire):
@@ -100,16 +114,14 @@ class Proxy:
         self.log = Log(self.process.stdout)
         try:
             for place in ports.values():
-                peers.until(functools.partial(self.accepts, place))
+                peers.until(functools.partial(self.is_ready, place))
         except BaseException:
             self.stop()
             raise
 
-    def accepts(self, place):
+    def is_ready(self, place):
         assert self.process.poll() is None, f"the proxy ended:\n{self.log.text()}"
-        family = socket.AF_INET6 if ":" in place[0] else socket.AF_INET
-        with socket.socket(family) as sock:
-            return sock.connect_ex(place) == 0
+        return accepts(place)
 
     def host(self, name):
         """Return what a client's Host field says about a port."""

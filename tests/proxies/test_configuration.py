@@ -4,8 +4,8 @@ import re
 import time
 
 import pytest
-
 from server import peers
+
 from wsmiddleware.options import Options
 
 from .setups import DOCUMENTED

@@ -122,14 +122,17 @@ class Server:
         )
         self.log = Log(self.process.stdout)
         try:
-            # gunicorn says "Listening at: http://127.0.0.1:34567 (pid)".
-            line = self.log.wait(r"Listening at: (https?|unix):/?/?(\S+) \(\d+\)")[0]
-            self.set_address(line[1], line[2])
+            self.find_address()
             self.wait_ready()
         except BaseException:
             self.stop()
             raise
         self.mark = self.log.mark()
+
+    def find_address(self):
+        # gunicorn says "Listening at: http://127.0.0.1:34567 (pid)".
+        line = self.log.wait(r"Listening at: (https?|unix):/?/?(\S+) \(\d+\)")[0]
+        self.set_address(line[1], line[2])
 
     def set_address(self, scheme, place):
         if scheme == "unix":
