@@ -42,10 +42,10 @@ from wsmiddleware.exceptions import HandshakeError, InvalidURL
 from wsmiddleware.hixie import Hixie55, Hixie76
 from wsmiddleware.options import Options
 from wsmiddleware.protocol import Protocol
-from wsmiddleware.proxies import Outcome, Proxy, Tunnel, find_proxy, parse_proxy
 from wsmiddleware.responses import Header
 from wsmiddleware.rfc6455 import RFC6455
 from wsmiddleware.transport import ThreadedTransport, Transport
+from wsmiddleware.tunnels import Outcome, Proxy, Tunnel, find_proxy, parse_proxy
 from wsmiddleware.urls import WebSocketURL, parse_url
 from wsmiddleware.websocket import ThreadedWebSocket, WebSocket
 

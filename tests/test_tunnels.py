@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from wsmiddleware.exceptions import HandshakeError
-from wsmiddleware.proxies import (
+from wsmiddleware.tunnels import (
     Outcome,
     Proxy,
     Tunnel,
