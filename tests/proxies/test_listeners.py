@@ -5,12 +5,13 @@ import json
 import signal
 import socket
 import struct
+import subprocess
 import sys
 
 import pytest
 from server import peers
 
-from .setups import HERE, free_port, require
+from .setups import HERE, fill_in, free_port, require
 
 VERSIONS = ["13", "8", "76", "55"]
 
@@ -156,3 +157,21 @@ def test_proxy_protocol_on_a_connection_that_was_kept(behind_proxy_protocol):
         client.send("hello")
         assert client.receive() == "hello"
         client.close()
+
+
+@pytest.mark.parametrize("unit", ["app.service", "app.socket"])
+def test_documented_unit_is_understood_by_systemd(tmp_path, unit):
+    verify = require("systemd-analyze")
+    places = {
+        "app.socket": {},
+        "app.service": {
+            "/srv/app/.venv/bin/gunicorn": sys.executable,
+            "/srv/app": str(tmp_path),
+            "User=app": "User=root",
+        },
+    }
+    for name, values in places.items():
+        (tmp_path / name).write_text(fill_in(name, values))
+    command = [verify, "verify", "--man=no", tmp_path / unit]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
