@@ -35,9 +35,9 @@ def load_interpreted():
     """Return the core as it runs without the extension, beside the installed one."""
     package = importlib.import_module("wsmiddleware")
     hidden = [f"wsmiddleware.{room}" for room in ROOMS]
-    kept = {name: sys.modules.get(name) for name in [*hidden, "wsmiddleware._masking"]}
+    kept = {name: sys.modules.get(name) for name in [*hidden, "wsmiddleware._native"]}
     # An entry of None makes its import fail.
-    sys.modules["wsmiddleware._masking"] = None
+    sys.modules["wsmiddleware._native"] = None
     modules = {}
     try:
         for room, name in zip(ROOMS, hidden, strict=True):

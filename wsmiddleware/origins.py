@@ -21,8 +21,10 @@ AllowedOrigins: TypeAlias = (
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
+# RFC 3986, section 3.2.2, but no comma: servers join two Host fields with one, and
+# RFC 7230, section 5.4, wants such a request refused.
 _HOST = re.compile(
-    r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::([0-9]{1,5})?)?"
+    r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+;=%-]+)(?::([0-9]{1,5})?)?"
 )
 
 
