@@ -64,6 +64,7 @@ class Gunicorn(Server):
     def __init__(self, *options, **details):
         # Where it will listen and what it says then, if gunicorn does not say where.
         self.announced = details.pop("announced", None)
+        self.descriptors = details.pop("descriptors", ())
         command = [
             *(sys.executable, "-m", "gunicorn", "--no-control-socket", "-k", OURS),
             *("--access-logfile", "-", "--access-logformat", ACCESS_FORMAT),

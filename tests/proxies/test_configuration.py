@@ -123,6 +123,19 @@ def test_pings_keep_an_idle_connection_open(build, kind):
         client.close()
 
 
+@pytest.mark.parametrize("kind", IMPATIENT)
+def test_what_the_client_sends_keeps_a_connection_open(build, kind):
+    application = "application:silent"
+    site = build(kind, proxy_changes=IMPATIENT[kind], application=application)
+    client = client_of(site, "http", "13")
+    with client.wire:
+        client.connect()
+        for _ in range(6):
+            client.send_frame(peers.PONG)
+            assert client.wire.is_silent(0.4)
+        client.close()
+
+
 @pytest.mark.parametrize("version", ["13", "76"])
 @pytest.mark.parametrize("kind", IMPATIENT)
 def test_idle_connection_without_pings_is_cut_off(build, kind, version):

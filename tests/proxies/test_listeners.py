@@ -81,6 +81,24 @@ def test_reload_keeps_the_socket_that_systemd_opened(activated):
     activated.mark = activated.log.mark()
 
 
+def test_who_connects_during_a_restart_waits(start):
+    """systemd keeps the socket open while the service is away."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        descriptor = listener.fileno()
+        launcher = [sys.executable, str(HERE / "activate.py"), str(descriptor)]
+        first = start(launcher=launcher, descriptors=[descriptor])
+        expect_all_versions(first)
+        first.stop()
+        early = first.client("13", origin=first.origin)
+        early.wire.send(early.request())
+        second = start(launcher=launcher, descriptors=[descriptor])
+        early.verify()
+        early.send("patient")
+        assert early.receive() == "patient"
+        early.close()
+        assert second.access_lines("/echo", mark=0)
+
+
 def test_socket_that_systemd_itself_opened(start):
     """systemd's own tool listens, and starts gunicorn at the first connection."""
     tool = require("systemd-socket-activate")

@@ -100,6 +100,9 @@ def search_path(*folders):
 class Server:
     """A server process, the way to it, and its log."""
 
+    # What the process inherits beyond its standard streams
+    descriptors = ()
+
     def __init__(self, kind, command, env=None, tls=None, cwd=None):
         self.kind = kind
         self.tls = tls
@@ -114,6 +117,7 @@ class Server:
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
+            pass_fds=self.descriptors,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=environment,
