@@ -195,8 +195,10 @@ class _Connect:
                 logger.info("%s: %s; next try in %.1f s", parsed, error, delay)
             else:
                 opened_at = monotonic()
-                with websocket:
+                try:
                     yield websocket
+                finally:
+                    websocket.close()
                 if monotonic() - opened_at >= LASTING:
                     backoff.reset()
                 delay = backoff.next()
