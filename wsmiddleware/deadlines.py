@@ -1,3 +1,4 @@
+# cython: annotation_typing=False, nonecheck=True
 """When a connection must act although nothing happens.
 
 Keepalive pings, a peer that takes nothing, a close that is not answered, idle and old

@@ -30,6 +30,7 @@ from wsmiddleware.hixie import Hixie55, Hixie76
 from wsmiddleware.options import Options
 from wsmiddleware.origins import Site, is_allowed
 from wsmiddleware.protocol import Protocol
+from wsmiddleware.proxies import forwarded_host, forwarded_scheme
 from wsmiddleware.rfc6455 import RFC6455
 from wsmiddleware.urls import construct_url
 
@@ -149,6 +150,11 @@ class Handshake:
         self.options = options
         self._site = site
 
+    @property
+    def compression(self) -> bool:
+        """Tell whether messages will be compressed."""
+        return False
+
     def accept(
         self, subprotocol: str | None = None, headers: Headers = ()
     ) -> tuple[Protocol, bytes]:
@@ -234,6 +240,11 @@ class Handshake6455(Handshake):
     deflate: DeflateParameters | None = None
     extensions: str | None = None
 
+    @property
+    def compression(self) -> bool:
+        """Tell whether permessage-deflate was agreed."""
+        return self.deflate is not None
+
     def _answer(self, subprotocol: str | None) -> tuple[Protocol, bytes]:
         lines = [
             "HTTP/1.1 101 Switching Protocols",
@@ -273,7 +284,7 @@ def read_handshake(
     it was requested.
     """
     _check_request(environ)
-    site = _read_site(environ)
+    site = _read_site(environ, options)
     _check_upgrade(environ)
     version = _read_version(environ, options)
     handshake = _READERS[version](environ, resource_name, site, version, options)
@@ -302,12 +313,13 @@ def _check_request(environ: Mapping[str, Any]) -> None:
         raise _bad_request("A WebSocket handshake has no body.")
 
 
-def _read_site(environ: Mapping[str, Any]) -> Site:
+def _read_site(environ: Mapping[str, Any], options: Options) -> Site:
     # RFC 6455, 4.2.1: "A |Host| header field containing the server's authority."
-    if not environ.get("HTTP_HOST"):
+    host = forwarded_host(environ, options.trusted_proxies)
+    if not host:
         raise _bad_request("A WebSocket handshake needs a Host header.")
     try:
-        return Site.parse(environ["wsgi.url_scheme"], environ["HTTP_HOST"])
+        return Site.parse(forwarded_scheme(environ, options.trusted_proxies), host)
     except ValueError as error:
         raise _bad_request(f"The Host header is {error}.") from None
 

@@ -8,11 +8,14 @@ when it is first used. The handler's return closes with 1000, its exception with
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from time import monotonic
 from typing import Any, TypeAlias
 
 from greenlet import GreenletExit
 
+from wsmiddleware.connections import connections
 from wsmiddleware.events import CloseCode
+from wsmiddleware.exceptions import ConnectionClosed
 from wsmiddleware.frameworks import hide_upgrade
 from wsmiddleware.handshake import (
     Handshake,
@@ -23,14 +26,16 @@ from wsmiddleware.handshake import (
 )
 from wsmiddleware.options import Options
 from wsmiddleware.protocol import Protocol
+from wsmiddleware.proxies import client_address
 from wsmiddleware.reactor import GeventReactor
-from wsmiddleware.servers import Server, find_server
+from wsmiddleware.servers import Server, close_connection_of, find_server
 from wsmiddleware.transport import Transport
 from wsmiddleware.websocket import WebSocket
 
 __all__ = ["WebSocketMiddleware"]
 
 logger = logging.getLogger("wsmiddleware")
+access = logging.getLogger("wsmiddleware.access")
 
 Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Any]
@@ -61,7 +66,7 @@ class WebSocketMiddleware:
 
     def __init__(self, app: Application, **settings: Any) -> None:
         self.app = app
-        self.options = Options(**settings)
+        self.options = Options.from_environment(settings)
         self._has_warned = False
 
     def __call__(
@@ -75,9 +80,21 @@ class WebSocketMiddleware:
             return self._refuse_server(environ, start_response)
         try:
             handshake = read_handshake(environ, server.resource_name, self.options)
+            address = client_address(environ, self.options.trusted_proxies)
+            connections.check(address, self._limit(server), self.options)
         except Refusal as refusal:
             return _refuse(refusal, environ, server, start_response)
-        return Upgrade(self, environ, start_response, server, handshake).run()
+        upgrade = Upgrade(self, environ, start_response, server, handshake)
+        upgrade.address = address
+        connections.add(upgrade.websocket, address)
+        return upgrade.run()
+
+    def _limit(self, server: Server) -> int | None:
+        if self.options.max_connections is not None:
+            return self.options.max_connections
+        capacity = server.capacity()
+        # What is left over is for HTTP: a full worker answers no health check.
+        return None if capacity is None else capacity - max(1, capacity // 10)
 
     def _refuse_server(
         self, environ: Environ, start_response: StartResponse
@@ -85,6 +102,7 @@ class WebSocketMiddleware:
         if not self._has_warned:
             self._has_warned = True
             logger.error(WRONG_SERVER)
+        close_connection_of(start_response)
         refusal = Refusal("503 Service Unavailable", WRONG_SERVER)
         return _respond(refusal, start_response)
 
@@ -121,6 +139,8 @@ def _respond(refusal: Refusal, start_response: StartResponse) -> list[bytes]:
 class Upgrade:
     """Run the application for one handshake, to the end of the connection."""
 
+    address = ""
+
     def __init__(
         self,
         middleware: WebSocketMiddleware,
@@ -134,6 +154,7 @@ class Upgrade:
         self._start_response = start_response
         self._server = server
         self._handshake = handshake
+        self._started = monotonic()
         self._close_code = CloseCode.NORMAL_CLOSURE
         self._is_answered = False
         self._is_last = False
@@ -156,6 +177,8 @@ class Upgrade:
         transport = Transport(
             sock, GeventReactor.current(), owns_socket=False, initial=initial
         )
+        if connections.is_draining:
+            GeventReactor.current().call_at(0.0, self.websocket.go_away)
         return protocol, transport, head
 
     def run(self) -> Iterable[bytes]:
@@ -172,11 +195,20 @@ class Upgrade:
             _close(response)
             return self.end()
         if not isinstance(response, (list, tuple)):
-            response = LazyResponse(self, response)
-        elif not self._is_answered:
+            return self.last(LazyResponse(self, response))
+        self.release()
+        if not self._is_answered:
             # The application shook hands by itself, on the socket in the environ.
             return self._server.end(0)
+        return self.last(response)
+
+    def last(self, response: Iterable[bytes]) -> Iterable[bytes]:
+        """Return a refusal, with what it needs if the connection ends with it."""
         return LastResponse(self._server, response) if self._is_last else response
+
+    def release(self) -> None:
+        """Count the connection no longer."""
+        connections.discard(self.websocket, self.address)
 
     def start_response(self, status: str, *args: Any) -> Any:
         """Pass a refusal on to the server; ignore a response after the handshake."""
@@ -195,16 +227,22 @@ class Upgrade:
     def fail(self, error: BaseException) -> None:
         """Decide the close code for an exception; raise it again before the 101."""
         if not self.websocket.accepted:
+            self.release()
             raise error
+        if isinstance(error, ConnectionClosed):
+            return  # the peer went while the handler was sending: nobody's fault
         if isinstance(error, (GreenletExit, SystemExit, KeyboardInterrupt)):
             self._close_code = CloseCode.GOING_AWAY
             return
         self._close_code = CloseCode.INTERNAL_ERROR
         logger.error(
-            "%s: the WebSocket handler failed",
-            self._environ.get("PATH_INFO"),
-            exc_info=error,
+            "the WebSocket handler of %s failed", self._request_line(), exc_info=error
         )
+
+    def _request_line(self) -> str:
+        # Without the query, which may hold a secret.
+        path = self.websocket.path.partition("?")[0]
+        return f'"GET {path} {self._environ["SERVER_PROTOCOL"]}"'
 
     def end(self) -> Iterable[bytes]:
         """Close the connection, whatever happens meanwhile, and the HTTP side."""
@@ -215,7 +253,29 @@ class Upgrade:
             logger.debug("killed while closing", exc_info=True)
         websocket.abort("the close took too long")
         websocket.environ = None
+        self.release()
+        self._log_access()
         return self._server.end(websocket.bytes_sent)
+
+    def _log_access(self) -> None:
+        websocket = self.websocket
+        access.info(
+            "%s %s version=%s subprotocol=%s compression=%s "
+            "received=%d/%d sent=%d/%d closed_by=%s code=%s reason=%r seconds=%.3f",
+            self.address or "-",
+            self._request_line(),
+            websocket.version,
+            websocket.subprotocol or "-",
+            "yes" if self._handshake.compression else "no",
+            websocket.messages_received,
+            websocket.bytes_received,
+            websocket.messages_sent,
+            websocket.bytes_sent,
+            websocket.closed_by,
+            websocket.close_code,
+            websocket.close_reason,
+            monotonic() - self._started,
+        )
 
 
 class LastResponse:
@@ -253,8 +313,9 @@ class LazyResponse:
             upgrade.end()
 
     def close(self) -> None:
-        """Close the application's response."""
+        """Close the application's response, and what it leaves."""
         _close(self._response)
+        self._upgrade.release()
 
 
 def _close(response: Any) -> None:

@@ -1,8 +1,10 @@
 """The settings of a server's WebSockets, with their defaults, in one place."""
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TypeAlias
+from types import NoneType
+from typing import Any, TypeAlias, get_args
 
 from wsmiddleware.deflate import Compression
 from wsmiddleware.origins import AllowedOrigins, check_patterns
@@ -14,6 +16,8 @@ VERSIONS = ("13", "8", "7", "76", "55")
 Subprotocols: TypeAlias = Sequence[str] | Callable[[Sequence[str]], str | None]
 
 ACCEPT = ("first-use", "immediately")
+PREFIX = "WSMIDDLEWARE_"
+SWITCH = {"on": True, "off": False, "true": True, "false": False, "1": True, "0": False}
 OVERFLOW = ("block", "drop_oldest", "drop_newest", "close")
 
 
@@ -86,6 +90,27 @@ class Options:
     max_pings: int = 100
     """Control frames a second from the peer, beyond which the connection fails."""
 
+    max_connections: int | None = None
+    """WebSockets that a worker may hold; more get 503. None for nine tenths of the
+    connections that the worker may hold, which leaves the others for HTTP."""
+
+    max_connections_per_address: int | None = None
+    """WebSockets that a client's address may hold in a worker; more get 503."""
+
+    trusted_proxies: Sequence[str] = ()
+    """Addresses or networks of the proxies in front, "unix" for a unix socket; from
+    them X-Forwarded-For, -Host and -Proto are believed."""
+
+    drain_code: int = 1001
+    """Close code when the worker stops: 1001, or 1012 to say that it restarts."""
+
+    max_blocking: float | None = 2.0
+    """Seconds that a handler may block its whole worker before the worker logs where;
+    for our own worker only."""
+
+    drain_window: float = 0.0
+    """Seconds over which the closes are spread when the worker stops."""
+
     def __post_init__(self) -> None:
         unknown = set(self.versions) - set(VERSIONS)
         if unknown or isinstance(self.versions, str):
@@ -96,8 +121,43 @@ class Options:
             raise ValueError(f"overflow must be one of {OVERFLOW}")
         if isinstance(self.subprotocols, str):
             raise ValueError("subprotocols must be a list or a callable, not a string")
+        if self.drain_code not in (1001, 1012):
+            raise ValueError("drain_code must be 1001 or 1012")
         check_patterns(self.allowed_origins)
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, (int, float)) and value < 0:
                 raise ValueError(f"{field.name} must not be negative")
+
+    @classmethod
+    def from_environment(
+        cls, settings: Mapping[str, Any], environment: Mapping[str, str] = os.environ
+    ) -> "Options":
+        """Make options of `settings`, and of WSMIDDLEWARE_* for what they leave out.
+
+        WSMIDDLEWARE_MAX_MESSAGE_SIZE=65536 sets `max_message_size`, and so on; lists
+        are separated by commas, "none" is None. Raises ValueError for a value that
+        makes no sense.
+        """
+        values = dict(settings)
+        for field in fields(cls):
+            text = environment.get(PREFIX + field.name.upper())
+            if text is not None and field.name not in settings:
+                values[field.name] = _parse(field, text)
+        return cls(**values)
+
+
+def _parse(field: Any, text: str) -> Any:
+    kinds = get_args(field.type) or (field.type,)
+    try:
+        if text.lower() == "none" and NoneType in kinds:
+            return None
+        for kind in (bool, int, float):
+            if kind in kinds:
+                return SWITCH[text.lower()] if kind is bool else kind(text)
+    except (ValueError, KeyError):
+        name = PREFIX + field.name.upper()
+        raise ValueError(f"{name}={text!r} is not a valid {field.name}") from None
+    if str in kinds and field.name != "allowed_origins":
+        return text
+    return [part.strip() for part in text.split(",") if part.strip()]

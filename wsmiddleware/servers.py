@@ -8,6 +8,7 @@ objects, so that no exception has to cross the application.
 What each server does, and what was measured, is in docs/design.md.
 """
 
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -21,7 +22,7 @@ from gevent.pywsgi import WSGIHandler
 from gevent.socket import socket
 from gevent.ssl import SSLSocket
 
-__all__ = ["Server", "find_in", "find_server"]
+__all__ = ["Server", "close_connection_of", "find_in", "find_server"]
 
 T = TypeVar("T")
 
@@ -54,6 +55,10 @@ class Server:
                 if not sock.recv(1 << 16):
                     return
 
+    def capacity(self) -> int | None:
+        """Return how many connections the server may hold; None for any number."""
+        raise NotImplementedError
+
     def has_read_ahead(self) -> bool:
         """Tell whether octets behind the request have been read."""
         raise NotImplementedError
@@ -83,6 +88,10 @@ class GunicornServer(Server):
         self._response = response
         self._unreader = response.req.unreader
         self.resource_name = environ["RAW_URI"]
+
+    def capacity(self) -> int | None:
+        """Return gunicorn's `worker_connections`."""
+        return int(self._response.cfg.worker_connections)
 
     def has_read_ahead(self) -> bool:
         """Tell whether octets behind the request have been read."""
@@ -121,6 +130,11 @@ class PywsgiServer(Server):
         self._handler = handler
         self._socket = handler.socket
         self.resource_name = handler.path
+
+    def capacity(self) -> int | None:
+        """Return the size of the server's pool, if it has one."""
+        size = getattr(self._handler.server.pool, "size", None)
+        return None if size is None else int(size)
 
     def has_read_ahead(self) -> bool:
         """Tell whether octets behind the request have been read."""
@@ -176,6 +190,14 @@ def find_server(environ: Mapping[str, Any], start_response: Any) -> Server | Non
         return GunicornServer(environ, response)
     handler = find_in(start_response, WSGIHandler)
     return PywsgiServer(handler) if handler is not None else None
+
+
+def close_connection_of(start_response: Any) -> None:
+    """Have the connection closed by a gunicorn worker that cannot be taken over."""
+    module = sys.modules.get("gunicorn.http.wsgi")
+    response = find_in(start_response, module.Response) if module else None
+    if response is not None:
+        response.force_close()
 
 
 def find_in(root: Any, kind: type[T]) -> T | None:

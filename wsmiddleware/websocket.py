@@ -100,6 +100,9 @@ class WebSocket(Receiver):
         self._outbox: deque[tuple[Any, bool | None]] | None = None
         self._outbox_size = 0
         self._queued = 0
+        self._max_queue = options.max_queue
+        self._max_queued = options.max_message_size
+        self._max_buffered = options.max_buffered
 
     # What an application asks
 
@@ -129,6 +132,11 @@ class WebSocket(Receiver):
     def bytes_received(self) -> int:
         """Return how many bytes were received after the handshake."""
         return self._transport.bytes_received if self._transport is not None else 0
+
+    @property
+    def options(self) -> Options:
+        """Return the settings of this connection."""
+        return self._options
 
     @property
     def accepted(self) -> bool:
@@ -262,7 +270,7 @@ class WebSocket(Receiver):
         """
         if self._opening is not None:
             self.accept()
-        full = self._transport.buffered >= self._options.max_buffered
+        full = self._transport.buffered >= self._max_buffered
         if (full or self._outbox) and not self._make_room(data, binary):
             return
         if self._ended or self._transport.closed:
@@ -372,6 +380,11 @@ class WebSocket(Receiver):
             self._transport.finish()
         self._transport.resume_reading()
 
+    def go_away(self) -> None:
+        """Send the close of a server that stops, if the handshake was completed."""
+        if self.accepted and not self._ended:
+            self.start_close(self._options.drain_code, "the server is going away")
+
     def wait_closed(self, timeout: float | None = None) -> bool:
         """Wait until the connection is closed; tell whether it is.
 
@@ -410,26 +423,24 @@ class WebSocket(Receiver):
 
     # What the transport reports
 
-    def data_received(self, data: bytes) -> None:
-        """Take octets from the peer."""
+    def data_received(self, data: bytes) -> bool:
+        """Take octets from the peer; tell whether they came in a burst."""
         self._deadlines.heard = True
-        queue = self._queue
-        for event in self._protocol.receive_data(data):
-            if isinstance(event, (str, bytes)):
-                if not self._ended:
-                    self.messages_received += 1
-                    self._queued += len(event)
-                    queue.append(event)
-            else:
+        events = self._protocol.receive_data(data)
+        for event in events:
+            if not isinstance(event, (str, bytes)):
                 self._handle(event)
-        if queue:
+            elif not self._ended:
+                self.messages_received += 1
+                self._queued += len(event)
+                self._queue.append(event)
+        if self._queue:
             self._deadlines.active = True
-            if (
-                len(queue) >= self._options.max_queue
-                or self._queued > self._options.max_message_size
-            ):
-                self._transport.pause_reading()
             self._receiver.wake_now()
+            # Whoever was waiting has run meanwhile, and may have taken them all.
+            if len(self._queue) >= self._max_queue or self._queued > self._max_queued:
+                self._transport.pause_reading()
+        return len(events) > 1
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, (Ping, Pong)) and not self._may_send_control():

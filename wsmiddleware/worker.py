@@ -1,31 +1,83 @@
-"""A gunicorn worker that serves WebSocket: gunicorn's `gevent` worker and a wrapping.
+"""A gunicorn worker that serves WebSocket: gunicorn's `gevent` worker, and a little.
 
     gunicorn -k wsmiddleware.worker.WebSocketWorker app:app
 
 An application that is not wrapped in `WebSocketMiddleware` gets wrapped; one that is,
-is not wrapped twice.
+is not wrapped twice. When the worker stops, for whatever reason, every connection
+gets its close at once.
 """
 
 import logging
+import os
+import time
 from typing import Any
 
+import gevent
+from gevent.hub import get_hub
 from gunicorn.workers.ggevent import GeventWorker
 
+from wsmiddleware.connections import connections
 from wsmiddleware.middleware import WebSocketMiddleware
 from wsmiddleware.servers import find_in
+from wsmiddleware.watchdog import Watchdog
 
 __all__ = ["WebSocketWorker"]
+
+# How long peers may take to answer the close when the worker has no time to lose
+QUIT_TIME = 1.0
 
 
 class WebSocketWorker(GeventWorker):
     """Serve HTTP and WebSocket on greenlets."""
 
+    _is_alive = True
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether the worker goes on; gunicorn sets it to False to stop it."""
+        return self._is_alive
+
+    @alive.setter
+    def alive(self, alive: bool) -> None:
+        was_alive, self._is_alive = self._is_alive, alive
+        if was_alive and not alive:
+            # This may be a signal handler, in any greenlet: it must not block.
+            get_hub().loop.run_callback_threadsafe(connections.drain)
+
     def load_wsgi(self) -> None:
         """Load the application and see to its middleware."""
         super().load_wsgi()
         _log_with(self.log)
-        if find_in(self.wsgi, WebSocketMiddleware) is None:
-            self.wsgi: Any = WebSocketMiddleware(self.wsgi)
+        middleware = find_in(self.wsgi, WebSocketMiddleware)
+        if middleware is None:
+            middleware = WebSocketMiddleware(self.wsgi)
+            self.wsgi: Any = middleware
+        connections.attach(self)
+        if middleware.options.max_blocking is not None:
+            Watchdog(middleware.options.max_blocking).start()
+
+    def notify(self) -> None:
+        """Tell the arbiter that the worker lives; close everything if it is gone."""
+        if self.ppid != os.getppid():
+            self.alive = False
+            _wait_for_closes()
+        super().notify()
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """Stop soon, as SIGINT and SIGQUIT ask."""
+        self.alive = False
+        gevent.spawn(self._quit, sig, frame)
+
+    def _quit(self, sig: int, frame: Any) -> None:
+        _wait_for_closes()
+        super().handle_quit(sig, frame)
+
+
+def _wait_for_closes() -> None:
+    connections.drain()
+    give_up_at = time.monotonic() + QUIT_TIME
+    while len(connections) and time.monotonic() < give_up_at:
+        gevent.sleep(0.02)
 
 
 def _log_with(log: Any) -> None:
