@@ -103,9 +103,13 @@ class Server:
     # What the process inherits beyond its standard streams
     descriptors = ()
 
-    def __init__(self, kind, command, env=None, tls=None, cwd=None):
+    def __init__(
+        self, kind, command, env=None, tls=None, cwd=None, bind=None, workers=None
+    ):
         self.kind = kind
         self.tls = tls
+        self.bind = bind
+        self.worker_count = workers
         self.allowed_faults = []
         self.wires = []
         environment = {
@@ -135,8 +139,11 @@ class Server:
 
     def find_address(self):
         # gunicorn says "Listening at: http://127.0.0.1:34567 (pid)".
-        line = self.log.wait(r"Listening at: (https?|unix):/?/?(\S+) \(\d+\)")[0]
-        self.set_address(line[1], line[2])
+        line = self.log.wait(r"Listening at: (?:(https?|unix):/?/?(\S+))? ?\(")[0]
+        # With SO_REUSEPORT the workers listen, and the arbiter names nothing.
+        self.set_address(line[1] or "http", line[2] or self.bind)
+        if self.worker_count:
+            self.log.wait("Worker ready", count=self.worker_count)
 
     def set_address(self, scheme, place):
         if scheme == "unix":
@@ -167,7 +174,9 @@ class Server:
         else:
             sock = socket.create_connection(self.address, timeout=patience)
         if self.tls:
-            sock = self.tls.wrap_socket(sock, server_hostname="localhost")
+            sock = self.tls.wrap_socket(
+                sock, server_hostname="localhost", suppress_ragged_eofs=False
+            )
         return self.keep(peers.Wire(sock, patience))
 
     def keep(self, wire):
@@ -237,11 +246,15 @@ class Server:
     def signal(self, number):
         self.process.send_signal(number)
 
-    def stop(self):
-        """End the process, at once if it does not end by itself; return its status."""
+    def ask_to_stop(self):
         self.close_wires()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+
+    def stop(self):
+        """End the process, at once if it does not end by itself; return its status."""
+        if self.process.poll() is None:
+            self.ask_to_stop()
             try:
                 self.process.wait(5)
             except subprocess.TimeoutExpired:
@@ -255,10 +268,15 @@ class Server:
 def launch(kind, application="apps:app", *options, **details):
     """Start a server of this kind and wait until it answers."""
     if kind in GUNICORN:
+        bind = details.setdefault("bind", "127.0.0.1:0")
+        several = "--workers" in options
+        details["workers"] = (
+            int(options[options.index("--workers") + 1]) if several else 1
+        )
         command = [
             *(sys.executable, "-m", "gunicorn", "--no-control-socket"),
             *("--access-logfile", "-", "--access-logformat", ACCESS_FORMAT),
-            *("--bind", details.pop("bind", "127.0.0.1:0")),
+            *("--config", str(HERE / "gunicorn_settings.py"), "--bind", bind),
             # The time for a head, which is also the time between two requests.
             *("--keep-alive", "10", "--graceful-timeout", "10"),
             *GUNICORN[kind],
@@ -288,6 +306,8 @@ def running():
         return server
 
     yield get
+    for server in servers.values():
+        server.ask_to_stop()
     for server in servers.values():
         server.stop()
 

@@ -11,6 +11,7 @@ import os
 import random
 import select
 import socket
+import ssl
 import struct
 import time
 from dataclasses import dataclass
@@ -52,7 +53,11 @@ class Wire:
         self.sock.close()
 
     def end_of_writing(self):
-        self.sock.shutdown(socket.SHUT_WR)
+        """Say that nothing follows; over TLS, wait for the peer to say so too."""
+        if isinstance(self.sock, ssl.SSLSocket):
+            self.sock = self.sock.unwrap()
+        else:
+            self.sock.shutdown(socket.SHUT_WR)
 
     def send(self, data):
         self.sock.sendall(data)

@@ -1,5 +1,6 @@
 """Where a server listens and how it is set up: TLS, unix sockets, IPv6, workers."""
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -7,6 +8,7 @@ import threading
 import pytest
 
 from . import peers
+from .conftest import launch
 
 GUNICORN = ["ours", "gevent", "gevent_pywsgi"]
 VERSIONS = ["55", "76", "13"]
@@ -24,12 +26,23 @@ def certificate(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(params=GUNICORN)
-def tls_server(request, start, certificate):
+@pytest.fixture(scope="module", params=GUNICORN)
+def running_tls_server(request, certificate):
     pem = str(certificate / "server.pem")
     context = ssl.create_default_context(cafile=certificate / "authority.pem")
     options = ["--certfile", pem, "--keyfile", pem]
-    return start(request.param, "apps:app", *options, tls=context)
+    server = launch(request.param, "apps:app", *options, tls=context)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def tls_server(running_tls_server):
+    server = running_tls_server
+    server.mark = server.log.mark()
+    yield server
+    server.close_wires()
+    server.check()
 
 
 def test_tls(tls_server):
@@ -38,7 +51,6 @@ def test_tls(tls_server):
         client.send("over TLS")
         assert client.receive() == "over TLS"
         client.close()
-    tls_server.check()
 
 
 def test_tls_byte_by_byte_and_frames_behind_the_handshake(tls_server):
@@ -52,7 +64,6 @@ def test_tls_byte_by_byte_and_frames_behind_the_handshake(tls_server):
         client.verify()
         assert [client.receive() for _ in range(50)] == ["early"] * 50
         client.close()
-    tls_server.check()
 
 
 def test_tls_messages_of_many_records(tls_server):
@@ -64,7 +75,6 @@ def test_tls_messages_of_many_records(tls_server):
         client.send(message)
         assert client.receive() == message
         client.close()
-    tls_server.check()
 
 
 def test_tls_many_small_messages_in_one_record(tls_server):
@@ -72,7 +82,6 @@ def test_tls_many_small_messages_in_one_record(tls_server):
     client.wire.send(b"".join(client.encode(str(n)) for n in range(500)))
     assert [client.receive() for _ in range(500)] == [str(n) for n in range(500)]
     client.close()
-    tls_server.check()
 
 
 def test_tls_many_senders(tls_server):
@@ -82,14 +91,14 @@ def test_tls_many_senders(tls_server):
         count += 1
     assert count == 100
     client.close()
-    tls_server.check()
 
 
 def test_tls_client_that_does_not_speak_tls(tls_server):
     with socket.create_connection(tls_server.address, timeout=10) as sock:
         sock.sendall(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")
-        while sock.recv(4096):
-            pass
+        with contextlib.suppress(ConnectionResetError):
+            while sock.recv(4096):
+                pass
     client = tls_server.open("13")
     client.send("others are unaffected")
     assert client.receive() == "others are unaffected"
@@ -100,7 +109,6 @@ def test_tls_client_that_goes_without_a_word(tls_server):
     client = tls_server.open("13", "/report-close")
     client.wire.reset()
     tls_server.log.wait(r"^CLOSED True 1006", tls_server.mark)
-    tls_server.check()
 
 
 @pytest.mark.parametrize("kind", GUNICORN)
@@ -148,7 +156,9 @@ def test_ipv6(start, kind):
 )
 @pytest.mark.parametrize("kind", ["ours", "gevent"])
 def test_options_of_gunicorn(start, kind, options):
-    server = start(kind, "apps:app", *options)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        bind = f"127.0.0.1:{free.getsockname()[1]}"
+    server = start(kind, "apps:app", *options, bind=bind)
     clients = [server.open(v, origin=server.origin) for v in VERSIONS * 3]
     for client in clients:
         client.send("hello")
