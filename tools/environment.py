@@ -45,7 +45,7 @@ def prepare(
         if not works(python):
             run(sys.executable, "-m", "venv", "--clear", str(ROOT / name))
         target = f"{copy}[{extra}]" if extra else str(copy)
-        pip = (str(python), "-m", "pip", "--disable-pip-version-check", "-qq", "install")
+        pip = [str(python), "-m", "pip", "install", "-qq"]
         run(*pip, target, *packages, environment=environment)
     stamp.write_text("\n".join([*present, wanted]))
     return python
