@@ -195,17 +195,16 @@ def _read_response(value: str, config: Compression | None) -> DeflateParameters:
     # Section 7.1.1.1: a server accepts the parameter "by including" it in its answer
     if config.server_no_context_takeover and _SERVER_NO_CONTEXT not in agreed:
         raise ValueError(f"{_SERVER_NO_CONTEXT} was offered and not accepted")
-    # Section 7.1.2.2: the server answers with "the same or smaller value as the offer"
-    client_bits = agreed.get(_CLIENT_BITS, config.max_window_bits)
-    if client_bits > config.max_window_bits:
-        raise ValueError(f"{_CLIENT_BITS} larger than offered: {client_bits}")
+    # Section 7.1.2.2: the value that we offered is a hint, which "the server may either
+    # ignore [...] or use", and we keep to it whatever the answer
+    client_bits = agreed.get(_CLIENT_BITS, _LARGEST_WINDOW)
     return DeflateParameters(
         server_no_context_takeover=_SERVER_NO_CONTEXT in agreed,
         # Section 7.1.1.2: having offered it, we do so whatever the server answers
         client_no_context_takeover=_CLIENT_NO_CONTEXT in agreed
         or config.client_no_context_takeover,
         server_max_window_bits=agreed.get(_SERVER_BITS, _LARGEST_WINDOW),
-        client_max_window_bits=client_bits,
+        client_max_window_bits=min(client_bits, config.max_window_bits),
     )
 
 
