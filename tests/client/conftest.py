@@ -13,9 +13,8 @@ from server.conftest import running, shared  # noqa: F401
 
 from wsmiddleware.channel import current_waiting
 
+from .concurrency import MODE
 from .scripted import ScriptedServer
-
-MODE = os.environ.get("WSMIDDLEWARE_CLIENT_MODE", "threads")
 
 
 @pytest.hookimpl(tryfirst=True)

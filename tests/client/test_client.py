@@ -12,7 +12,7 @@ from wsmiddleware import ConnectionClosed, HandshakeError, InvalidURL
 from wsmiddleware.channel import Establishing, GreenletWaiting, ThreadWaiting
 from wsmiddleware.client import ClientOptions, connect
 
-from .conftest import MODE
+from .concurrency import MODE, concurrently, sleep
 from .scripted import (
     CLOSE,
     PING,
@@ -29,35 +29,6 @@ from .scripted import (
 )
 
 VERSIONS = ("55", "76", "7", "8", "13")
-
-
-def concurrently(*functions):
-    """Run functions at the same time, each in a thread or greenlet; return results."""
-    if MODE == "threads":
-        results = [None] * len(functions)
-        errors = []
-
-        def run(number):
-            try:
-                results[number] = functions[number]()
-            except Exception as error:
-                errors.append(error)
-
-        threads = [
-            threading.Thread(target=run, args=(n,)) for n in range(len(functions))
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(PATIENCE)
-        for error in errors:
-            raise error
-        return results
-    import gevent
-
-    jobs = [gevent.spawn(function) for function in functions]
-    gevent.joinall(jobs, timeout=PATIENCE, raise_error=True)
-    return [job.value for job in jobs]
 
 
 # Our own server, in every version
@@ -621,7 +592,7 @@ def test_a_flood_stays_in_the_network(scripted):
     # Other work goes on, and nothing is received.
     deadline = time.monotonic() + PATIENCE
     while not sent and time.monotonic() < deadline:
-        time.sleep(0.05) if MODE != "greenlets" else _gevent_sleep(0.05)
+        sleep(0.05)
     # What the system's own buffers hold, and 32 messages
     assert sent
     assert ws.bytes_received < 1 << 20
@@ -629,12 +600,6 @@ def test_a_flood_stays_in_the_network(scripted):
     count = sum(message == payload.decode() for message in ws)
     assert count == total
     assert ws.close_code == 1000
-
-
-def _gevent_sleep(seconds):
-    import gevent
-
-    gevent.sleep(seconds)
 
 
 def test_a_message_that_is_too_large_fails_the_connection(scripted):

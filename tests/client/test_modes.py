@@ -7,10 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import MODE
+from .concurrency import MODE
 
 HERE = Path(__file__).parent
-MODULES = ["test_client.py", "test_draft55.py", "test_reconnecting.py", "test_tls.py"]
+MODULES = [
+    "test_client.py",
+    "test_draft55.py",
+    "test_proxying.py",
+    "test_reconnecting.py",
+    "test_tls.py",
+]
 
 # The patching comes before everything else that the process imports.
 RUN_PATCHED = ["-m", "gevent.monkey", "--module", "pytest"]

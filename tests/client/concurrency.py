@@ -1,0 +1,42 @@
+"""The three ways in which a client's caller waits: see `conftest.py`."""
+
+import os
+import threading
+import time
+
+import gevent
+from server.peers import PATIENCE
+
+MODE = os.environ.get("WSMIDDLEWARE_CLIENT_MODE", "threads")
+
+
+def concurrently(*functions):
+    """Run functions at the same time, each in a thread or greenlet; return results."""
+    if MODE == "threads":
+        results = [None] * len(functions)
+        errors = []
+
+        def run(number):
+            try:
+                results[number] = functions[number]()
+            except Exception as error:
+                errors.append(error)
+
+        threads = [
+            threading.Thread(target=run, args=(n,)) for n in range(len(functions))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        for error in errors:
+            raise error
+        return results
+    jobs = [gevent.spawn(function) for function in functions]
+    gevent.joinall(jobs, timeout=PATIENCE, raise_error=True)
+    return [job.value for job in jobs]
+
+
+def sleep(seconds):
+    """Let others run."""
+    (time if MODE == "threads" else gevent).sleep(seconds)
