@@ -287,6 +287,7 @@ def read_handshake(
     site = _read_site(environ, options)
     _check_upgrade(environ)
     version = _read_version(environ, options)
+    _check_body(environ, version)
     handshake = _READERS[version](environ, resource_name, site, version, options)
     _check_origin(environ, handshake, site)
     return handshake
@@ -307,10 +308,6 @@ def _check_request(environ: Mapping[str, Any]) -> None:
             "505 HTTP Version Not Supported",
             f"A WebSocket handshake needs HTTP/1.1, not {http_version}.",
         )
-    if environ.get("CONTENT_LENGTH", "") not in ("", "0") or environ.get(
-        "HTTP_TRANSFER_ENCODING"
-    ):
-        raise _bad_request("A WebSocket handshake has no body.")
 
 
 def _read_site(environ: Mapping[str, Any], options: Options) -> Site:
@@ -356,6 +353,16 @@ def _version_of(environ: Mapping[str, Any]) -> str:
     # Draft 55, 1.2: "The first three lines in each case are hard-coded (the exact
     # case and order matters)"; every later client names a key or a version as well.
     return "55" if environ["HTTP_UPGRADE"] == "WebSocket" else ""
+
+
+def _check_body(environ: Mapping[str, Any], version: str) -> None:
+    # Some clients of draft 76 declare the eight octets behind the head as a body.
+    lengths = ("", "0", "8") if version == "76" else ("", "0")
+    if (
+        environ.get("CONTENT_LENGTH", "") not in lengths
+        or "HTTP_TRANSFER_ENCODING" in environ
+    ):
+        raise _bad_request("A WebSocket handshake has no body.")
 
 
 def _read_6455(

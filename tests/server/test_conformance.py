@@ -42,3 +42,21 @@ def test_connection_that_the_client_ended_is_gone_at_once(server, version):
     [(status, _, seconds)] = server.access_lines("/echo")
     assert status == 101
     assert seconds < 2, "the request lasted until the close's deadline"
+
+
+def test_draft_76_may_declare_its_eight_octets(server):
+    """The text has no Content-Length, but a client that is still around sends one."""
+    client = server.open("76", fields=[("Content-Length", "8")])
+    with client.wire:
+        client.send("hello")
+        assert client.receive() == "hello"
+        client.close()
+
+
+@pytest.mark.parametrize("length", ["7", "9", "08"])
+def test_draft_76_may_not_declare_anything_else(server, length):
+    server.allowed_faults = ["body"]
+    client = server.client("76", fields=[("Content-Length", length)])
+    with client.wire:
+        client.wire.send(client.request() + b"x")
+        assert peers.read_response(client.wire).status == 400
