@@ -243,5 +243,7 @@ class Hixie76(Hixie55):
         """
         if self.state == CLOSE_SENT or self.state == CLOSED:
             return b""
+        was_connecting = self.state == CONNECTING
         self._move(SENT)
-        return b"\xff\x00"
+        # There are no frames before the challenge is answered.
+        return b"" if was_connecting else b"\xff\x00"

@@ -10,13 +10,13 @@ run leave together.
 This is the only room that touches a socket.
 """
 
-import os
 import socket
 import ssl
 from contextlib import suppress
 from typing import Any
 
 from wsmiddleware.reactor import Reactor
+from wsmiddleware.syscalls import read_some, write_some
 
 __all__ = ["Receiver", "ThreadedTransport", "Transport"]
 
@@ -25,8 +25,8 @@ MAX_READ_SIZE = 1 << 18
 # Writes are joined up to this size.
 FLUSH_SIZE = 1 << 16
 KEEPALIVE_PROBES = 4
-# Buffers that one system call takes; IOV_MAX is 1024 on Linux.
-MAX_BUFFERS = 512
+# Reads of one connection before the loop turns to the others.
+MAX_READS = 16
 
 READABLE = 1
 WRITABLE = 2
@@ -35,8 +35,8 @@ WRITABLE = 2
 class Receiver:
     """Be what a transport reports to."""
 
-    def data_received(self, data: bytes) -> None:
-        """Take what the peer sent."""
+    def data_received(self, data: bytes) -> bool:
+        """Take what the peer sent; tell whether it came in a burst."""
         raise NotImplementedError
 
     def eof_received(self) -> None:
@@ -149,42 +149,46 @@ class Transport:
         self._on_readable()
 
     def _on_readable(self) -> None:
-        if self.closed or self._paused:
-            return
+        for _ in range(MAX_READS):
+            if self.closed or self._paused or not self._read():
+                return
+
+    def _read(self) -> bool:
+        """Read once; tell whether reading again is likely to bring something."""
         try:
-            data = self._read()
-        except (BlockingIOError, ssl.SSLWantReadError):
-            return
+            data = self._read_tls() if self._tls else self._read_plain()
+        except ssl.SSLWantReadError:
+            return False
         except ssl.SSLWantWriteError:
             self._start_writer()
-            return
-        except InterruptedError:
-            return
+            return False
         except OSError:
             self.abort()
-            return
+            return False
         if data:
-            self._take(data)
-        else:
+            return self._take(data)
+        if data is not None:
             self._reader.stop()
             self._on_eof()
+        return False
 
-    def _read(self) -> bytes:
-        if not self._tls:
-            data = os.read(self._fd, self._read_size)
-            if len(data) == self._read_size < MAX_READ_SIZE:
-                self._read_size = MAX_READ_SIZE
-            return data
+    def _read_plain(self) -> bytes | None:
+        data = read_some(self._fd, self._read_size)
+        if data is not None and len(data) == self._read_size < MAX_READ_SIZE:
+            self._read_size = MAX_READ_SIZE
+        return data
+
+    def _read_tls(self) -> bytes:
         # What the TLS layer holds decrypted makes no socket readable.
         data = bytes(self._sock.recv(READ_SIZE))
         while data and len(data) < MAX_READ_SIZE and self._sock.pending():
             data += self._sock.recv(READ_SIZE)
         return data
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, data: bytes) -> bool:
         self.bytes_received += len(data)
-        if not self._finishing:
-            self._receiver.data_received(data)
+        # A peer that sends in bursts may have sent the next one while we answered.
+        return not self._finishing and self._receiver.data_received(data)
 
     def _on_eof(self) -> None:
         self._peer_ended = True
@@ -234,11 +238,11 @@ class Transport:
             self._reactor.run(self._start_writer)
 
     def _send(self, data: Any) -> int:
+        if not self._tls:
+            return write_some(self._fd, data)
         try:
-            if self._tls:
-                return int(self._sock.send(data))
-            return os.write(self._fd, data)
-        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            return int(self._sock.send(data))
+        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
             return 0
 
     def _flush_scheduled_writes(self) -> None:
@@ -251,34 +255,43 @@ class Transport:
         while self._out and not self.closed:
             if self._waits_for_peer():
                 return
-            wanted, sent = self._send_some()
-            if sent < wanted:
+            data = self._next_write()
+            try:
+                sent = self._send(data)
+            except OSError:
+                self.abort()
+                return
+            self._forget(sent)
+            if sent < len(data):
                 self._reactor.run(self._start_writer)
                 return
 
-    def _send_some(self) -> tuple[int, int]:
-        buffers = self._out[:MAX_BUFFERS]
-        data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
-        try:
-            sent = self._send(data)
-        except OSError:
-            self.abort()
-            return 0, 0
-        self._forget(sent)
-        return len(data), sent
+    def _next_write(self) -> Any:
+        """Return what is sent next: small pieces together, a large one as it is."""
+        out = self._out
+        if len(out) == 1 or len(out[0]) >= FLUSH_SIZE:
+            return out[0]
+        if self.buffered <= 2 * FLUSH_SIZE:
+            return b"".join(out)
+        size = count = 0
+        while size < FLUSH_SIZE:
+            size += len(out[count])
+            count += 1
+        return b"".join(out[:count])
 
     def _forget(self, sent: int) -> None:
         self.bytes_sent += sent
         self.buffered -= sent
+        if self.buffered == 0:
+            self._out.clear()
+            return
         done = 0
-        while sent:
-            size = len(self._out[done])
-            if sent < size:
-                self._out[done] = memoryview(self._out[done])[sent:]
-                break
-            sent -= size
+        while sent >= len(self._out[done]):
+            sent -= len(self._out[done])
             done += 1
         del self._out[:done]
+        if sent:
+            self._out[0] = memoryview(self._out[0])[sent:]
 
     def _waits_for_peer(self) -> bool:
         return self._writer is not None and self._writer.active
@@ -373,11 +386,19 @@ class Transport:
                 watcher.close()
         self._reader = self._writer = None
         with suppress(OSError):  # the peer may have been faster
+            self._discard_input()
             self._sock.shutdown(socket.SHUT_RDWR)
         if self._owns_socket:
             self._sock.close()
         if self._receiver is not None:
             self._receiver.connection_lost()
+
+    def _discard_input(self) -> None:
+        # Closing a socket with unread octets resets the connection, and the peer may
+        # lose what it has not read yet.
+        for _ in range(MAX_READS):
+            if not read_some(self._fd, MAX_READ_SIZE):
+                return
 
 
 class ThreadedTransport(Transport):
