@@ -42,6 +42,12 @@ def plain(start_response, status="200 OK", text="plain HTTP\n", headers=()):
     return [body]
 
 
+def report(*words):
+    """Write a line into the log in one piece, whoever else writes there."""
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
 # ---- HTTP
 
 
@@ -161,7 +167,7 @@ def close_with(environ, start_response):
     code, _, reason = environ["QUERY_STRING"].partition("=")
     ws = environ["wsgi.websocket"]
     ws.close(int(code), reason)
-    print("CLOSED", ws.closed, ws.close_code, repr(ws.close_reason), flush=True)
+    report("CLOSED", ws.closed, ws.close_code, repr(ws.close_reason))
     return []
 
 
@@ -176,8 +182,7 @@ def report_close(environ, start_response):
         sent = "sent"
     except ConnectionClosed as error:
         sent = f"ConnectionClosed {error.code}"
-    print("CLOSED", ws.closed, ws.close_code, repr(ws.close_reason), again, sent)
-    sys.stdout.flush()
+    report("CLOSED", ws.closed, ws.close_code, repr(ws.close_reason), again, sent)
     return []
 
 
@@ -328,7 +333,7 @@ def counted(environ, start_response):
             count += 1
     except ConnectionClosed:
         pass
-    print("COUNTED", environ["QUERY_STRING"], count, ws.close_code, flush=True)
+    report("COUNTED", environ["QUERY_STRING"], count, ws.close_code)
     return []
 
 
@@ -337,7 +342,7 @@ def last_words(environ, start_response):
     ws = environ["wsgi.websocket"]
     ws.send("ready")
     message = ws.receive()
-    print("WOKEN", message, ws.close_code, flush=True)
+    report("WOKEN", message, ws.close_code)
     return []
 
 
@@ -348,7 +353,7 @@ def lingering(environ, start_response):
     while ws.receive() is not None:
         pass
     gevent.sleep(float(environ["QUERY_STRING"]))
-    print("LINGERED", flush=True)
+    report("LINGERED")
     return []
 
 
@@ -358,7 +363,7 @@ def watch(environ, start_response):
     ws.send("ready")
     while not ws.closed:
         gevent.sleep(0.05)
-    print("SEEN CLOSED", ws.close_code, flush=True)
+    report("SEEN CLOSED", ws.close_code)
     return []
 
 

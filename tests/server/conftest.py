@@ -253,8 +253,8 @@ class Server:
 
     def stop(self):
         """End the process, at once if it does not end by itself; return its status."""
+        self.ask_to_stop()
         if self.process.poll() is None:
-            self.ask_to_stop()
             try:
                 self.process.wait(5)
             except subprocess.TimeoutExpired:

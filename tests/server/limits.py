@@ -5,7 +5,7 @@ that policy; every other path has the deadlines alone.
 """
 
 import gevent
-from apps import BOUND, SIZE, bare
+from apps import BOUND, SIZE, bare, report
 
 from wsmiddleware import WebSocketMiddleware
 from wsmiddleware.exceptions import WebSocketError
@@ -46,7 +46,7 @@ def speaker(environ, start_response):
             try:
                 other.send(message)
             except (WebSocketError, TimeoutError) as error:
-                print("SEND FAILED", type(error).__name__, error, flush=True)
+                report("SEND FAILED", type(error).__name__, error)
                 room.discard(other)
             most = max(most, other.buffered_amount)
         gevent.sleep(0)

@@ -169,7 +169,7 @@ def test_peer_that_does_not_answer_delays_nothing(start):
     for client in clients:
         data = client.wire.read_to_end()
         if client.version in ("13", "8"):
-            assert data == b"\x88\x02\x03\xe9"
+            assert data[:1] + data[2:4] == b"\x88\x03\xe9"
     expect_quiet_log(server)
 
 
@@ -257,11 +257,13 @@ class Talker:
         self.done = False
 
     def connect(self):
+        self.doing = "connecting"
         sock = gevent_socket.create_connection(self.server.address, timeout=30)
         self.wire = peers.Wire(sock, 30)
         self.life += 1
         self.name = f"{self.number}-{self.life}"
         self.received[self.name] = 0
+        self.doing = f"asking from {sock.getsockname()[1]}"
         path = f"/counted?{self.name}"
         client = peers.RFC6455Client(self.wire, self.server.host, path)
         self.client = client.connect()
@@ -276,7 +278,7 @@ class Talker:
                     self.faults.append(f"{self.name}: {refusal!r}")
                 gevent.sleep(0.2)
             except (OSError, EOFError, AssertionError) as fault:
-                self.faults.append(f"{self.name}: {fault!r}")
+                self.faults.append(f"{self.name} {self.doing}: {fault!r}")
             finally:
                 self.wire.close()
 
@@ -284,12 +286,16 @@ class Talker:
         self.connect()
         number = 0
         while not self.done:
+            self.doing = f"sending {number}"
             self.client.send(f"{number}")
+            self.doing = f"receiving {number}"
             message = self.client.read_any()
             if isinstance(message, peers.Frame):
                 self.codes.append(message.code)
-                self.client.send_frame(peers.CLOSE, message.payload)
-                self.wire.expect_end()
+                # A slow client's answer may come when the worker has gone.
+                with contextlib.suppress(OSError):
+                    self.client.send_frame(peers.CLOSE, message.payload)
+                    assert self.wire.read_to_end() == b""
                 return
             assert message == str(number)
             number += 1
