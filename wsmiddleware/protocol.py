@@ -1,3 +1,4 @@
+# cython: annotation_typing=False, nonecheck=True
 """The one interface of every protocol generation: octets in, events out.
 
 A protocol does no I/O and never answers by itself: `receive_data` returns what the

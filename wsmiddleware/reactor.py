@@ -20,7 +20,7 @@ import gevent
 from gevent.event import Event
 from gevent.hub import Hub, get_hub
 from gevent.monkey import get_original
-from greenlet import getcurrent
+from greenlet import getcurrent, greenlet
 
 __all__ = ["Deadline", "GeventReactor", "Reactor", "ThreadReactor", "Waiter"]
 
@@ -54,6 +54,14 @@ class Waiter:
         """Wake the caller that waits, if there is one."""
         raise NotImplementedError
 
+    def wake_now(self) -> None:
+        """Wake the caller, and let it run before anything else if that is possible."""
+        raise NotImplementedError
+
+
+# What gevent adds to it is one check, that it is not the hub that waits.
+_switch = greenlet.switch
+
 
 class GreenletWaiter(Waiter):
     """Let a greenlet wait."""
@@ -66,9 +74,12 @@ class GreenletWaiter(Waiter):
         """Block this greenlet until woken."""
         if timeout is not None:
             return self._wait_at_most(timeout)
-        self._greenlet = getcurrent()
+        current = getcurrent()
+        if current is self._hub:
+            self._hub.switch()  # raises
+        self._greenlet = current
         try:
-            self._hub.switch()
+            _switch(self._hub)
         finally:
             self._greenlet = None
         return True
@@ -89,7 +100,7 @@ class GreenletWaiter(Waiter):
         if greenlet is None:
             return
         if getcurrent() is self._hub:
-            greenlet.switch()
+            _switch(greenlet)
         else:
             self._hub.loop.run_callback(self._switch_to, greenlet)
 

@@ -1,3 +1,4 @@
+# cython: annotation_typing=False, nonecheck=True
 """From octets to frames: RFC 6455, section 5.2, for either role.
 
 `FrameReader` makes frames and nothing else; messages, UTF-8 and the close are
@@ -10,7 +11,7 @@ This is the hot loop. It runs as Python, and compiled by Cython with the types o
 `reader.pxd`: so no generators, no closures, integers for states.
 """
 
-from wsmiddleware.masking import apply_mask
+from wsmiddleware.masking import mask_part
 
 __all__ = ["FAULT", "NEED_DATA", "PIECE", "FrameReader"]
 
@@ -35,7 +36,8 @@ class FrameReader:
     __slots__ = (
         "_buffer",
         "_declared",
-        "_key",
+        "_key_at",
+        "_keys",
         "_masked",
         "_position",
         "_remaining",
@@ -59,7 +61,9 @@ class FrameReader:
         self._state = READ_HEADER
         self._declared = 0
         self._remaining = 0
-        self._key = b""
+        # The masking key is where it arrived: four octets of `_keys` from `_key_at` on.
+        self._keys = b""
+        self._key_at = 0
         # The frame at hand
         self.fin = False
         self.rsv1 = False
@@ -80,9 +84,16 @@ class FrameReader:
 
     def forget(self) -> None:
         """Let go of the octets that were handed on, while nothing else arrives."""
-        self._buffer = self._buffer[self._position :]
+        if self._position == len(self._buffer):
+            self._buffer = b""
+        else:
+            self._buffer = self._buffer[self._position :]
         self._position = 0
         self.payload = b""
+        if self._state != READ_PAYLOAD:
+            self._keys = b""
+        elif self._masked:
+            self._turn_key(0)
 
     def read(self) -> int:
         """Go on to the next piece of a frame: PIECE, NEED_DATA or FAULT.
@@ -106,7 +117,8 @@ class FrameReader:
             else:
                 if len(self._buffer) - self._position < 4:
                     return NEED_DATA
-                self._key = self._buffer[self._position : self._position + 4]
+                self._keys = self._buffer
+                self._key_at = self._position
                 self._position += 4
                 self._start_payload()
         return self._read_payload()
@@ -189,23 +201,27 @@ class FrameReader:
         self.started = True
 
     def _read_payload(self) -> int:
-        available = len(self._buffer) - self._position
-        if available >= self._remaining:
-            available = self._remaining
-        elif self.opcode >= 8 or (available == 0 and not self.started):
+        start = self._position
+        end = len(self._buffer)
+        if end - start >= self._remaining:
+            end = start + self._remaining
+        elif self.opcode >= 8 or (end == start and not self.started):
             # A control frame waits until it is whole, and is at most 125 octets.
             return NEED_DATA
-        end = self._position + available
-        payload = self._buffer[self._position : end]
+        if self._masked:
+            self.payload = mask_part(self._buffer, self._keys, self._key_at, start, end)
+        else:
+            self.payload = self._buffer[start:end]
         self._position = end
-        self._remaining -= available
-        if self._masked and available:
-            payload = apply_mask(payload, self._key)
-        self.payload = payload
+        self._remaining -= end - start
         self.ended = self._remaining == 0
         if self.ended:
             self._state = READ_HEADER
-        elif self._masked and available & 3:
-            turn = available & 3
-            self._key = self._key[turn:] + self._key[:turn]
+        elif self._masked:
+            self._turn_key((end - start) & 3)
         return PIECE
+
+    def _turn_key(self, octets: int) -> None:
+        key = self._keys[self._key_at : self._key_at + 4]
+        self._keys = key[octets:] + key[:octets]
+        self._key_at = 0

@@ -1,3 +1,4 @@
+# cython: annotation_typing=False, nonecheck=True
 """RFC 6455, sections 5 to 7, with RFC 7692, for either role; hybi-07 to -12 as well.
 
 The frames come from `wsmiddleware.reader`; here they become messages, and the rules

@@ -18,7 +18,7 @@ ROOT = HERE.parent.parent
 BUILD = ROOT / "build" / "benchmarks"
 PEERS = HERE / "peers"
 
-BASE = ["setuptools>=77", "Cython>=3.1", "wheel", "gevent", "gunicorn", "packaging"]
+BASE = ["setuptools>=77", "Cython>=3.3", "wheel", "gevent", "gunicorn", "packaging"]
 PACKAGES = {
     "peers": [
         *BASE,

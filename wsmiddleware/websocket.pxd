@@ -1,0 +1,32 @@
+from wsmiddleware.deadlines cimport Deadlines
+from wsmiddleware.protocol cimport Protocol
+from wsmiddleware.reactor cimport Waiter
+from wsmiddleware.transport cimport Receiver, Transport
+
+cdef class WebSocket(Receiver):
+    # Applications put attributes of their own on it, and it into weak sets.
+    cdef dict __dict__
+    cdef object __weakref__
+
+    cdef readonly object version, origin, path
+    cdef public object environ, latency
+    cdef public object close_code, close_reason, closed_by
+    cdef public long long messages_received, messages_sent, messages_dropped
+    cdef object _opening, _options, _reactor, _lock, _queue, _pong, _outbox
+    cdef Waiter _receiver
+    cdef Protocol _protocol
+    cdef Transport _transport
+    cdef Deadlines _deadlines
+    cdef list _waiters
+    cdef bint _client, _receiving, _ended
+    cdef Py_ssize_t _queued, _outbox_size, _max_queue, _max_queued, _max_buffered
+    cdef double _pinged_at, _controls_since
+    cdef long long _ping_count, _controls
+
+    cpdef receive(self, timeout=*)
+    cdef _take_event(self)
+    cdef _wait_for_event(self, give_up_at)
+    cdef _wait_to_receive(self, timeout)
+    cpdef send(self, data, binary=*)
+    cpdef bint data_received(self, bytes data) except -1
+    cpdef start_close(self, code=*, reason=*)
