@@ -31,6 +31,8 @@ QUIET = [
 
 LISTENING = re.compile(r"Listening at: http://127\.0\.0\.1:(\d+)")
 FAULT = re.compile(r"Traceback|\[(WARNING|ERROR|CRITICAL)\]|Warning:")
+# A page may be so quick to reconnect that it meets the server that it has just lost.
+EXPECTED = re.compile(r"503 Service Unavailable: This server is going away")
 
 
 def missing(what):
@@ -138,7 +140,11 @@ class Gunicorn:
 
     def take_faults(self):
         """Return the faults that were logged, which then no longer count."""
-        faults = "".join(line for line in self.lines if FAULT.search(line))
+        faults = "".join(
+            line
+            for line in self.lines
+            if FAULT.search(line) and not EXPECTED.search(line)
+        )
         self.lines = []
         return faults
 
