@@ -346,8 +346,10 @@ def test_what_is_buffered_has_a_limit(server, frame):
     with server.connect(max_message_size=1000) as ws:
         assert ws.receive(timeout=PATIENCE) is None
         assert ws.closed
+        # 4.3: not to be told apart from a normal close
+        assert (ws.close_code, ws.close_reason) == (1005, "")
     server.server.stop()
-    assert server.client_closed_after < PATIENCE / 2
+    assert server.client_closed_after < 2
 
 
 def test_the_server_closes(server):
@@ -357,8 +359,10 @@ def test_the_server_closes(server):
         assert list(ws) == ["bye"]
         assert ws.closed
         assert ws.closed_by == "peer"
+        assert (ws.close_code, ws.close_reason) == (1005, "")
     server.server.stop()
-    assert server.client_closed_after < PATIENCE / 2
+    # Section 6: "it must immediately close its side of the connection"
+    assert server.client_closed_after < 2
 
 
 def test_binary_data_has_no_place(server):
