@@ -520,13 +520,19 @@ class WebSocket(Receiver):
     def _act(self, event: Event) -> None:
         """Act on the peer's close, its fault, or its disappearance."""
         assert isinstance(event, (Close, Fail))
-        self._end(event.code, event.reason, "peer")
+        if isinstance(event, Fail) and event is not _LOST:
+            path = self.path.partition("?")[0]
+            logger.info("%s: failed with %d: %s", path, event.code, event.reason)
+        if self._client and not self._protocol.has_ping:
+            # Draft 55, 4.3: "user agents must not convey the failure information to
+            # the script that attempted the connection in a way distinguishable from
+            # the Web Socket being closed normally."
+            self._end(CloseCode.NO_STATUS_RECEIVED, "", "peer")
+        else:
+            self._end(event.code, event.reason, "peer")
         if event is _LOST:
             self._transport.finish()
             return
-        if isinstance(event, Fail):
-            path = self.path.partition("?")[0]
-            logger.info("%s: failed with %d: %s", path, event.code, event.reason)
         # 5.5.1: "When sending a Close frame in response, the endpoint typically echos
         # the status code it received."
         no_code = event.code == CloseCode.NO_STATUS_RECEIVED
@@ -535,8 +541,10 @@ class WebSocket(Receiver):
             self._protocol.send_close(None if no_code else event.code, reason)
         )
         # 7.1.1: "the server MUST close the TCP connection immediately [...] a client
-        # SHOULD wait for the server to close the connection"
-        if not self._client or isinstance(event, Fail):
+        # SHOULD wait for the server to close the connection". Draft 55, 6: "When a user
+        # agent notices that the Web Socket connection is closed, it must immediately
+        # close its side of the connection."
+        if not self._client or isinstance(event, Fail) or self.version == "55":
             self._transport.finish()
 
     def _end(self, code: int, reason: str, by: str) -> None:
