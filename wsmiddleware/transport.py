@@ -73,6 +73,8 @@ class Transport:
         initial: bytes = b"",
     ) -> None:
         sock.settimeout(0.0)
+        with suppress(OSError):  # a unix socket has no such thing
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock = sock
         self._fd: int = sock.fileno()
         self._tls = hasattr(sock, "pending")

@@ -90,6 +90,7 @@ class WebSocket(Receiver):
         self._receiving = False
         self._waiters: list[Waiter] = []
         self._queue: deque[Event] = deque()
+        self._pop_event = self._queue.popleft
         self._ended = False
         self._pong: bytes | None = None
         self._deadlines = Deadlines(self, options, reactor)
@@ -212,7 +213,7 @@ class WebSocket(Receiver):
             self._wait_for_event(give_up_at)
 
     def _take_event(self) -> Event:
-        event = self._queue.popleft()
+        event = self._pop_event()
         if self._queue:
             return event
         self._queued = 0
@@ -242,10 +243,16 @@ class WebSocket(Receiver):
         finally:
             self._receiving = False
 
-    def __iter__(self) -> Iterator[str | bytes]:
-        """Yield messages until the connection is closed."""
-        while (message := self.receive()) is not None:
-            yield message
+    def __iter__(self) -> "WebSocket":
+        """Iterate over the messages, until the connection is closed."""
+        return self
+
+    def __next__(self) -> str | bytes:
+        """Return the next message."""
+        message = self.receive()
+        if message is None:
+            raise StopIteration
+        return message
 
     def receive_json(self, timeout: float | None = None) -> Any:
         """Return the next message as JSON; raises ConnectionClosed once closed."""
@@ -296,6 +303,10 @@ class WebSocket(Receiver):
 
     def _make_room(self, data: Any, binary: bool | None) -> bool:
         """Tell whether the message is to be sent now, as the overflow option says."""
+        # What is only waiting to be joined with more is not the peer's doing.
+        self._transport.flush()
+        if self._transport.buffered < self._max_buffered and not self._outbox:
+            return True
         match self._options.overflow:
             case "drop_newest":
                 self.messages_dropped += 1
@@ -427,13 +438,14 @@ class WebSocket(Receiver):
         """Take octets from the peer; tell whether they came in a burst."""
         self._deadlines.heard = True
         events = self._protocol.receive_data(data)
+        append = self._queue.append
         for event in events:
             if not isinstance(event, (str, bytes)):
                 self._handle(event)
             elif not self._ended:
                 self.messages_received += 1
                 self._queued += len(event)
-                self._queue.append(event)
+                append(event)
         if self._queue:
             self._deadlines.active = True
             self._receiver.wake_now()
