@@ -38,7 +38,8 @@ def running_sites(tmp_path_factory, certificate, trust):
     def get(kind, unix):
         if (kind, unix) not in sites:
             folder = tmp_path_factory.mktemp(kind)
-            sites[kind, unix] = Site(kind, folder, certificate, trust, unix=unix)
+            common = {"folder": folder, "certificate": certificate, "trust": trust}
+            sites[kind, unix] = Site(kind, unix=unix, **common)
         return sites[kind, unix]
 
     yield get
@@ -69,7 +70,8 @@ def build(tmp_path, certificate, trust):
     built = []
 
     def build(kind, **details):
-        built.append(Site(kind, tmp_path, certificate, trust, **details))
+        common = {"folder": tmp_path, "certificate": certificate, "trust": trust}
+        built.append(Site(kind, **common, **details))
         return built[-1]
 
     yield build

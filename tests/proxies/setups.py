@@ -35,11 +35,22 @@ def missing(what):
     pytest.skip(f"{what} is missing")
 
 
-def free_port(address="127.0.0.1"):
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family) as sock:
-        sock.bind((address, 0))
-        return sock.getsockname()[1]
+@contextlib.contextmanager
+def reserve(*addresses):
+    """Hold a port on each address, which a server may take but nobody is given.
+
+    Two sockets may share a port until one listens, if both set SO_REUSEADDR, as
+    servers do.
+    """
+    with contextlib.ExitStack() as stack:
+        ports = []
+        for place in addresses:
+            family = socket.AF_INET6 if ":" in place else socket.AF_INET
+            sock = stack.enter_context(socket.socket(family))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((place, 0))
+            ports.append(sock.getsockname()[1])
+        yield ports
 
 
 def accepts(place):
@@ -240,17 +251,20 @@ def address(place):
 class Site:
     """A proxy with a gunicorn behind it."""
 
-    def __init__(self, kind, folder, certificate, trust, *, unix=False, **details):
+    def __init__(self, kind, **details):
         proxy = PROXIES[kind]
         proxy.program()
         self.kind = kind
         self.proxy = None
-        ports = {name: ("127.0.0.1", free_port()) for name in proxy.names}
-        for name in ("http", "https"):
-            ports[f"{name}6"] = ("::1", free_port("::1"))
+        names = {name: "127.0.0.1" for name in proxy.names}
+        names.update({"http6": "::1", "https6": "::1"})
+        with reserve(*names.values()) as numbers:
+            places = zip(names.values(), numbers, strict=True)
+            self.build(proxy, dict(zip(names, places, strict=True)), **details)
+
+    def build(self, proxy, ports, *, folder, certificate, trust, unix=False, **details):
         secure = [port for name, (_, port) in ports.items() if is_secure(name)]
-        socket_path = folder / "gunicorn.sock"
-        bind = f"unix:{socket_path}" if unix else "127.0.0.1:0"
+        bind = f"unix:{folder / 'gunicorn.sock'}" if unix else "127.0.0.1:0"
         changes = details.pop("gunicorn_changes", {})
         places = {
             'bind = "127.0.0.1:8000"': f"bind = {bind!r}",
@@ -258,13 +272,11 @@ class Site:
         }
         configuration = folder / "gunicorn.conf.py"
         configuration.write_text(fill_in("gunicorn.conf.py", {**changes, **places}))
-        proxy_changes = details.pop("proxy_changes", {})
+        changes = details.pop("proxy_changes", {})
         self.gunicorn = Gunicorn("-c", str(configuration), **details)
         try:
             upstream = bind if unix else address(self.gunicorn.address)
-            self.proxy = proxy(
-                folder, certificate, trust, ports, upstream, proxy_changes
-            )
+            self.proxy = proxy(folder, certificate, trust, ports, upstream, changes)
         except BaseException:
             self.gunicorn.stop()
             raise

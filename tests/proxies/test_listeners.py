@@ -11,7 +11,7 @@ import sys
 import pytest
 from server import peers
 
-from .setups import HERE, fill_in, free_port, require
+from .setups import HERE, fill_in, require, reserve
 
 VERSIONS = ["13", "8", "76", "55"]
 
@@ -35,11 +35,12 @@ def expect_all_versions(server):
 
 def test_workers_share_a_port_with_reuse_port(start):
     """The kernel spreads connections over the workers, each on a socket of its own."""
-    place = f"127.0.0.1:{free_port()}"
-    server = start(
-        *("--reuse-port", "--workers", "3", "--bind", place),
-        announced=(place, "Booting worker"),
-    )
+    with reserve("127.0.0.1") as [port]:
+        place = f"127.0.0.1:{port}"
+        server = start(
+            *("--reuse-port", "--workers", "3", "--bind", place),
+            announced=(place, "Booting worker"),
+        )
     server.log.wait("Booting worker", count=3)
     server.mark = server.log.mark()
 
@@ -60,10 +61,8 @@ def test_workers_share_a_port_with_reuse_port(start):
 @pytest.fixture(params=["TCP", "unix"])
 def activated(request, start, tmp_path):
     """gunicorn that was given its socket as systemd gives it."""
-    if request.param == "unix":
-        place = str(tmp_path / "activated.sock")
-    else:
-        place = f"127.0.0.1:{free_port()}"
+    unix = request.param == "unix"
+    place = str(tmp_path / "activated.sock") if unix else "127.0.0.1:0"
     launcher = [sys.executable, str(HERE / "activate.py"), place]
     return start(launcher=launcher)
 
@@ -102,11 +101,12 @@ def test_who_connects_during_a_restart_waits(start):
 def test_socket_that_systemd_itself_opened(start):
     """systemd's own tool listens, and starts gunicorn at the first connection."""
     tool = require("systemd-socket-activate")
-    place = f"127.0.0.1:{free_port()}"
-    server = start(
-        launcher=[tool, f"--listen={place}", "--setenv=PYTHONPATH"],
-        announced=(place, "Listening on"),
-    )
+    with reserve("127.0.0.1") as [port]:
+        place = f"127.0.0.1:{port}"
+        server = start(
+            launcher=[tool, f"--listen={place}", "--setenv=PYTHONPATH"],
+            announced=(place, "Listening on"),
+        )
     expect_all_versions(server)
 
 
