@@ -44,6 +44,16 @@ class WebSocketWorker(GeventWorker):
             # This may be a signal handler, in any greenlet: it must not block.
             get_hub().loop.run_callback_threadsafe(connections.drain)
 
+    def run(self) -> None:
+        """Serve until the worker is to stop."""
+        self._names = {id(sock): _Name(sock.getsockname()) for sock in self.sockets}
+        super().run()
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Serve a connection, also one that came as the last before the stop."""
+        # gunicorn asks the listener for its name, which it cannot tell once closed.
+        super().handle(self._names[id(listener)], client, addr)
+
     def load_wsgi(self) -> None:
         """Load the application and see to its middleware."""
         super().load_wsgi()
@@ -71,6 +81,17 @@ class WebSocketWorker(GeventWorker):
     def _quit(self, sig: int, frame: Any) -> None:
         _wait_for_closes()
         super().handle_quit(sig, frame)
+
+
+class _Name:
+    """Be a listener as far as a connection needs it."""
+
+    def __init__(self, name: Any) -> None:
+        self._name = name
+
+    def getsockname(self) -> Any:
+        """Return the address that was listened on."""
+        return self._name
 
 
 def _wait_for_closes() -> None:
