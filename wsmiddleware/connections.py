@@ -54,13 +54,18 @@ class Connections:
         if most is not None and self._addresses[address] >= most:
             raise _unavailable(f"There are {most} WebSockets from {address} already.")
 
+    @property
+    def worker(self) -> Any:
+        """Return gunicorn's worker, False where there is none."""
+        if self._worker is None:
+            self._find_worker()
+        return self._worker
+
     def add(self, websocket: WebSocket, address: str) -> None:
         """Count a connection, from its handshake on."""
         self.open.add(websocket)
         self._addresses[address] += 1
-        if self._worker is None:
-            self._find_worker()
-        if self._polls and len(self.open) == 1:
+        if self.worker and self._polls and len(self.open) == 1:
             self._poll()
 
     def discard(self, websocket: WebSocket, address: str) -> None:

@@ -8,6 +8,7 @@ when it is first used. The handler's return closes with 1000, its exception with
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from time import monotonic
 from typing import Any, TypeAlias
 
@@ -16,7 +17,7 @@ from greenlet import GreenletExit
 from wsmiddleware.connections import connections
 from wsmiddleware.events import CloseCode
 from wsmiddleware.exceptions import ConnectionClosed
-from wsmiddleware.frameworks import hide_upgrade
+from wsmiddleware.frameworks import find_url_map, hide_upgrade
 from wsmiddleware.handshake import (
     Handshake,
     Headers,
@@ -24,6 +25,7 @@ from wsmiddleware.handshake import (
     is_attempt,
     read_handshake,
 )
+from wsmiddleware.metrics import metrics
 from wsmiddleware.options import Options
 from wsmiddleware.protocol import Protocol
 from wsmiddleware.proxies import client_address
@@ -75,6 +77,7 @@ class WebSocketMiddleware:
         """Answer a request: the WSGI interface (PEP 3333)."""
         if not is_attempt(environ):
             return self.app(environ, start_response)
+        metrics.start(connections.worker, self.options.metrics_interval)
         server = find_server(environ, start_response)
         if server is None:
             return self._refuse_server(environ, start_response)
@@ -83,11 +86,16 @@ class WebSocketMiddleware:
             address = client_address(environ, self.options.trusted_proxies)
             connections.check(address, self._limit(server), self.options)
         except Refusal as refusal:
-            return _refuse(refusal, environ, server, start_response)
+            return _refuse(refusal, server, start_response)
         upgrade = Upgrade(self, environ, start_response, server, handshake)
         upgrade.address = address
         connections.add(upgrade.websocket, address)
         return upgrade.run()
+
+    @cached_property
+    def url_map(self) -> Any:
+        """Return the application's Werkzeug URL map, None if it has none."""
+        return find_url_map(self.app)
 
     def _limit(self, server: Server) -> int | None:
         if self.options.max_connections is not None:
@@ -108,14 +116,13 @@ class WebSocketMiddleware:
 
 
 def _refuse(
-    refusal: Refusal,
-    environ: Environ,
-    server: Server,
-    start_response: StartResponse,
+    refusal: Refusal, server: Server, start_response: StartResponse
 ) -> Iterable[bytes]:
     logger.warning(
         "%s: handshake refused with %s: %s",
-        environ.get("PATH_INFO"),
+        # As it was sent, still percent-encoded: it cannot end the line of the log. And
+        # without the query, which may hold a secret.
+        server.resource_name.partition("?")[0],
         refusal.status,
         refusal.text.partition("\n")[0],
     )
@@ -126,6 +133,7 @@ def _refuse(
 
 
 def _respond(refusal: Refusal, start_response: StartResponse) -> list[bytes]:
+    metrics.refused(refusal.status)
     body = refusal.text.encode() + b"\n"
     headers = [
         ("Content-Type", "text/plain; charset=utf-8"),
@@ -186,7 +194,8 @@ class Upgrade:
         try:
             if self._middleware.options.accept == "immediately":
                 self.websocket.accept()
-            hide_upgrade(self._middleware.app, self._environ)
+            if self._middleware.url_map is not None:
+                hide_upgrade(self._middleware.url_map, self._environ)
             response = self._middleware.app(self._environ, self.start_response)
         except BaseException as error:
             self.fail(error)
@@ -213,6 +222,8 @@ class Upgrade:
     def start_response(self, status: str, *args: Any) -> Any:
         """Pass a refusal on to the server; ignore a response after the handshake."""
         if not self.websocket.accepted:
+            if not self._is_answered:
+                metrics.refused(status)
             self._is_answered = True
             # Draft 76 sends eight octets behind its request, and what another client
             # sent there was meant for a WebSocket: neither is a request.
@@ -240,7 +251,7 @@ class Upgrade:
         )
 
     def _request_line(self) -> str:
-        # Without the query, which may hold a secret.
+        # Like the path of a refusal
         path = self.websocket.path.partition("?")[0]
         return f'"GET {path} {self._environ["SERVER_PROTOCOL"]}"'
 
@@ -254,6 +265,7 @@ class Upgrade:
         websocket.abort("the close took too long")
         websocket.environ = None
         self.release()
+        metrics.ended(websocket)
         self._log_access()
         return self._server.end(websocket.bytes_sent)
 

@@ -111,6 +111,10 @@ class Options:
     drain_window: float = 0.0
     """Seconds over which the closes are spread when the worker stops."""
 
+    metrics_interval: float | None = 5.0
+    """Seconds between two reports to statsd and to Prometheus's shared files; None for
+    no metrics at all."""
+
     def __post_init__(self) -> None:
         unknown = set(self.versions) - set(VERSIONS)
         if unknown or isinstance(self.versions, str):

@@ -17,6 +17,7 @@ from gevent.hub import get_hub
 from gunicorn.workers.ggevent import GeventWorker
 
 from wsmiddleware.connections import connections
+from wsmiddleware.metrics import metrics
 from wsmiddleware.middleware import WebSocketMiddleware
 from wsmiddleware.servers import find_in
 from wsmiddleware.watchdog import Watchdog
@@ -63,6 +64,7 @@ class WebSocketWorker(GeventWorker):
             middleware = WebSocketMiddleware(self.wsgi)
             self.wsgi: Any = middleware
         connections.attach(self)
+        metrics.start(self, middleware.options.metrics_interval)
         if middleware.options.max_blocking is not None:
             Watchdog(middleware.options.max_blocking).start()
 
