@@ -12,17 +12,18 @@ from typing import Any
 
 from wsmiddleware.servers import find_in
 
-__all__ = ["hide_upgrade"]
+__all__ = ["find_url_map", "hide_upgrade"]
 
 
-def hide_upgrade(app: Callable[..., Any], environ: MutableMapping[str, Any]) -> None:
-    """Take HTTP_UPGRADE out of the environ if the route does not expect it."""
+def find_url_map(app: Callable[..., Any]) -> Any:
+    """Return the Werkzeug URL map of an application, None if it has none."""
     routing = sys.modules.get("werkzeug.routing")
-    if routing is None:
-        return
-    url_map = find_in(app, routing.Map)
-    if url_map is None:
-        return
+    return find_in(app, routing.Map) if routing is not None else None
+
+
+def hide_upgrade(url_map: Any, environ: MutableMapping[str, Any]) -> None:
+    """Take HTTP_UPGRADE out of the environ if the route does not expect it."""
+    routing = sys.modules["werkzeug.routing"]
     try:
         url_map.bind_to_environ(environ).match()
     except routing.WebsocketMismatch:
