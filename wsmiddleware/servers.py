@@ -223,6 +223,7 @@ def _wrapped_by(item: Any, kind: type) -> Iterator[Any]:
     if isinstance(item, MethodType):
         yield item.__self__
         yield item.__func__
+        yield from _attributes(item.__self__, kind)  # it may be no callable itself
     elif isinstance(item, partial):
         yield item.func
         yield from item.args
@@ -233,8 +234,16 @@ def _wrapped_by(item: Any, kind: type) -> Iterator[Any]:
             except ValueError:
                 continue  # not assigned yet
     if callable(item) and not isinstance(item, type):
-        for inner in getattr(item, "__dict__", {}).values():
-            if isinstance(inner, kind) or (
-                callable(inner) and not isinstance(inner, type)
-            ):
-                yield inner
+        yield from _attributes(item, kind)
+
+
+def _attributes(item: Any, kind: type) -> Iterator[Any]:
+    try:
+        values = list(vars(item).values())
+    except Exception:
+        return  # such as flask.request, which stands for nothing outside of a request
+    for inner in values:
+        if isinstance(inner, kind) or (
+            callable(inner) and not isinstance(inner, type)
+        ):
+            yield inner
