@@ -141,7 +141,8 @@ EXAMPLES = {
     # more of the kind
     "a final block, then another context": "f3 48 05 00 ca c9 c9 07 00",
     "a final block without compression": "01 05 00 fa ff 48 65 6c 6c 6f 00",
-    "nothing but final blocks": "f3 48 05 00 cb c9 c9 07 00",
+    "nothing but final blocks, one of them the last": "f3 48 05 00 cb c9 c9 07 00",
+    "a final block without the octet behind it": "f3 48 cd c9 c9 07 00",
     "an empty final block at the end, cut": "f2 48 cd c9 c9 07 00 00 00 ff ff 01",
     "empty final blocks before": "03 00 03 00 f2 48 cd c9 c9 07 00",
 }

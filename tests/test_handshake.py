@@ -85,6 +85,7 @@ def test_vector(vector):
     assert (blank, end) == ("", "")
     assert answer == vector.get("answer", answer)
     assert protocol.version == handshake.version
+    assert handshake.compression is ("agreed" in vector)
     if "agreed" in vector:
         agreed = vars(handshake.deflate)
         assert agreed == {**agreed, **vector["agreed"]}
