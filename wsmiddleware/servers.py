@@ -243,7 +243,5 @@ def _attributes(item: Any, kind: type) -> Iterator[Any]:
     except Exception:
         return  # such as flask.request, which stands for nothing outside of a request
     for inner in values:
-        if isinstance(inner, kind) or (
-            callable(inner) and not isinstance(inner, type)
-        ):
+        if isinstance(inner, kind) or (callable(inner) and not isinstance(inner, type)):
             yield inner

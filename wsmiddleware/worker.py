@@ -91,7 +91,9 @@ def _find_middleware(app: Any) -> WebSocketMiddleware | None:
     # A middleware around one that is there would put its own policy before it.
     found = find_in(app, WebSocketMiddleware)
     parts = _handed_over_to(app) if found is None else iter(())
-    return next((part for part in parts if isinstance(part, WebSocketMiddleware)), found)
+    return next(
+        (part for part in parts if isinstance(part, WebSocketMiddleware)), found
+    )
 
 
 def _handed_over_to(app: Any) -> Iterator[Any]:
