@@ -192,7 +192,9 @@ class _Connect:
                 if not (heals or can_heal)(error):
                     raise
                 delay = max(backoff.next(), _retry_after(error))
-                logger.info("%s: %s; next try in %.1f s", parsed, error, delay)
+                # Not the resource name, whose query may hold a secret.
+                place = parsed.hostport
+                logger.info("%s: %s; next try in %.1f s", place, error, delay)
             else:
                 opened_at = monotonic()
                 try:

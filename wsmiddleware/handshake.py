@@ -410,8 +410,9 @@ def _read_subprotocols(environ: Mapping[str, Any]) -> Sequence[str]:
         return ()
     try:
         offered = parse_tokens(value)
-    except ValueError as error:
-        raise _bad_request(f"Sec-WebSocket-Protocol: {error}.") from None
+    except ValueError:
+        # What it holds may be a secret, and the answer is also logged.
+        raise _bad_request("Sec-WebSocket-Protocol is not a list of tokens.") from None
     # 4.1: "The elements that comprise this value MUST be non-empty strings [...] and
     # MUST all be unique strings."
     if len(set(offered)) < len(offered):

@@ -239,3 +239,15 @@ def test_backoff_is_bounded_and_random():
     assert len(set(delays)) == 40
     backoff.reset()
     assert 0.5 <= backoff.next() <= 1
+
+
+def test_failure_is_logged_without_what_may_be_secret(scripted, delays, caplog):
+    server = scripted(Script(busy, stay))
+    url = server.url().replace("ws://", "ws://user:s3cr3t@") + "?token=s3cr3t"
+    with caplog.at_level("INFO", "wsmiddleware"):
+        for _ in connect.reconnecting(url):
+            break
+    (line,) = caplog.messages
+    assert "503" in line
+    assert "next try in" in line
+    assert "s3cr3t" not in line
