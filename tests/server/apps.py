@@ -198,6 +198,14 @@ def handler_raises(environ, start_response):
     raise RuntimeError("the handler's own fault")
 
 
+def sends_forever(environ, start_response):
+    """Send until the peer is gone, as applications do that catch nothing."""
+    ws = environ["wsgi.websocket"]
+    while True:
+        ws.send("tick")
+        gevent.sleep(0.01)
+
+
 def raises_before_use(environ, start_response):
     raise RuntimeError("a fault before the first use")
 
@@ -411,6 +419,7 @@ PATHS = {
     "/report-close": report_close,
     "/returns": handler_returns,
     "/stream": stream,
+    "/ticks": sends_forever,
     "/timeout": timeout,
     "/two-receivers": two_receivers,
     "/unauthorized": unauthorized,

@@ -20,6 +20,8 @@ DEADLINES = {
 
 app = WebSocketMiddleware(bare, **DEADLINES)
 
+immediate = WebSocketMiddleware(bare, accept="immediately", **DEADLINES)
+
 room = set()
 
 

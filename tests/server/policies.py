@@ -33,3 +33,16 @@ middlewares = {
 def app(environ, start_response):
     """Hand over to the middleware of the path."""
     return middlewares.get(environ["PATH_INFO"], greet)(environ, start_response)
+
+
+def hidden():
+    """Make a dispatcher whose middleware cannot be seen from outside."""
+    table = {"/hidden": WebSocketMiddleware(greet)}
+
+    def dispatch(environ, start_response):
+        return table.get(environ["PATH_INFO"], greet)(environ, start_response)
+
+    return dispatch
+
+
+hidden_app = hidden()

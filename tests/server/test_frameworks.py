@@ -80,6 +80,16 @@ def test_wrapped_application_is_not_wrapped_twice(shared, application):
     assert len(refusals) == 3, "refused, or logged, more than once"
 
 
+@pytest.mark.parametrize("version", ["55", "76", "13"])
+def test_middleware_inside_of_a_middleware(shared, version):
+    server = shared("ours", "policies:hidden_app")
+    for path in ("/hidden", "/elsewhere"):
+        client = server.open(version, path, origin=server.origin)
+        assert client.receive() == "hello"
+        client.expect_close()
+        assert len(server.access_lines(path)) == 1
+
+
 @pytest.mark.parametrize("application", ["echo:app", "flask_echo:app"])
 @pytest.mark.parametrize("kind", ["ours", "gevent"])
 def test_examples(start, kind, application):

@@ -70,6 +70,35 @@ def test_other_ways_to_leave_have_a_defined_end(server, exit):
     assert server.get("/").status == 200
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_sending_to_a_peer_that_left_is_no_fault_of_the_handler(server, version):
+    client = server.open(version, "/ticks", origin=server.origin)
+    assert client.receive() == "tick"
+    client.wire.close()
+    assert [status for status, _, _ in server.access_lines("/ticks")] == [101]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_handshake_before_the_application_is_called(shared, version):
+    server = shared("ours", "limits:immediate")
+    client = server.open(version, origin=server.origin)
+    client.send("hello")
+    assert client.receive() == "hello"
+    client.close()
+    client = server.open(version, "/never-used", origin=server.origin)
+    client.expect_close()
+
+
+def test_handshake_before_the_application_is_called_without_key3(shared):
+    server = shared("ours", "limits:immediate")
+    client = server.client("76", origin=server.origin)
+    client.wire.send(client.request_head())
+    client.verify_head()
+    assert client.wire.read_to_end() == b""
+    client.wire.close()
+    assert [status for status, _, _ in server.access_lines("/echo")] == [101]
+
+
 # ---- closing
 
 
