@@ -3,11 +3,12 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from types import NoneType
-from typing import Any, TypeAlias, get_args
+from types import NoneType, UnionType
+from typing import Any, TypeAlias, Union, get_args, get_origin
 
 from wsmiddleware.deflate import Compression
 from wsmiddleware.origins import AllowedOrigins, check_patterns
+from wsmiddleware.proxies import check_networks
 
 __all__ = ["VERSIONS", "Options", "Subprotocols"]
 
@@ -128,6 +129,7 @@ class Options:
         if self.drain_code not in (1001, 1012):
             raise ValueError("drain_code must be 1001 or 1012")
         check_patterns(self.allowed_origins)
+        check_networks(self.trusted_proxies)
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, (int, float)) and value < 0:
@@ -152,7 +154,8 @@ class Options:
 
 
 def _parse(field: Any, text: str) -> Any:
-    kinds = get_args(field.type) or (field.type,)
+    is_union = get_origin(field.type) in (Union, UnionType)
+    kinds = get_args(field.type) if is_union else (field.type,)
     try:
         if text.lower() == "none" and NoneType in kinds:
             return None

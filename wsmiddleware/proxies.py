@@ -18,6 +18,19 @@ def _is_trusted(address: str, trusted: Sequence[str]) -> bool:
     return any(peer in ip_network(network) for network in trusted if network != "unix")
 
 
+def check_networks(trusted: Sequence[str]) -> None:
+    """Raise ValueError for what is neither an address, nor a network, nor "unix"."""
+    if isinstance(trusted, str):
+        raise ValueError("trusted_proxies must be a list, not a string")
+    for network in trusted:
+        if network == "unix":
+            continue
+        try:
+            ip_network(network)
+        except ValueError as error:
+            raise ValueError(f"trusted_proxies: {error}") from None
+
+
 def client_address(environ: Mapping[str, Any], trusted: Sequence[str]) -> str:
     """Return the client's address: the nearest one that is not a trusted proxy's."""
     address: str = environ.get("REMOTE_ADDR") or ""
