@@ -32,3 +32,4 @@ def application(environ, start_response):
 
 pinging = WebSocketMiddleware(application, ping_interval=0.3)
 silent = WebSocketMiddleware(application, ping_interval=None)
+trusting = WebSocketMiddleware(application, trusted_proxies=["127.0.0.1"])

@@ -81,6 +81,20 @@ def test_proxy_protocol_of_a_stranger_is_not_believed(build):
         assert peers.read_response(client.wire).status == 403
 
 
+@pytest.mark.parametrize(
+    ("kind", "version"), [("nginx", "13"), ("haproxy", "13"), ("haproxy", "76")]
+)
+def test_client_of_a_trusted_proxy_cannot_name_another_host(build, kind, version):
+    site = build(kind, application="application:trusting")
+    site.gunicorn.allowed_faults = ["origin"]
+    fields = [("X-Forwarded-Host", "evil.example")]
+    client = client_of(site, "http", version, "/", fields=fields)
+    client.origin = "http://evil.example"
+    with client.wire:
+        client.wire.send(client.request())
+        assert peers.read_response(client.wire).status == 403
+
+
 def seconds_of(name, pattern):
     """Return the time that a documented configuration sets."""
     units = {"s": 1, "m": 60, "h": 3600}

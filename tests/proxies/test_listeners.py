@@ -11,7 +11,7 @@ import sys
 import pytest
 from server import peers
 
-from .setups import HERE, fill_in, require, reserve
+from .setups import HERE, Gunicorn, fill_in, require, reserve
 
 VERSIONS = ["13", "8", "76", "55"]
 
@@ -132,9 +132,18 @@ PREFACES = {"v1": preface_v1, "v2": preface_v2}
 CLIENTS = [("192.0.2.1", 5678), ("2001:db8::1", 5678)]
 
 
+@pytest.fixture(scope="module")
+def running_behind_proxy_protocol():
+    server = Gunicorn("--proxy-protocol", "--bind", "127.0.0.1:0")
+    yield server
+    server.stop()
+
+
 @pytest.fixture
-def behind_proxy_protocol(start):
-    return start("--proxy-protocol", "--bind", "127.0.0.1:0")
+def behind_proxy_protocol(running_behind_proxy_protocol):
+    running_behind_proxy_protocol.mark = running_behind_proxy_protocol.log.mark()
+    yield running_behind_proxy_protocol
+    running_behind_proxy_protocol.check()
 
 
 @pytest.mark.parametrize("preface", PREFACES)
