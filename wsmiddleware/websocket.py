@@ -104,6 +104,9 @@ class WebSocket(Receiver):
         self._max_queue = options.max_queue
         self._max_queued = options.max_message_size
         self._max_buffered = options.max_buffered
+        if options.overflow == "drop_oldest":
+            # One half is encoded and leaves in any case, the other can be dropped.
+            self._max_buffered = options.max_buffered // 2
 
     # What an application asks
 
@@ -326,7 +329,8 @@ class WebSocket(Receiver):
             self._outbox = deque()
         self._outbox.append((data, binary))
         self._outbox_size += len(data or "")
-        while self._outbox_size > self._options.max_buffered:
+        limit = self._options.max_buffered - self._max_buffered
+        while self._outbox_size > limit and len(self._outbox) > 1:
             dropped, _ = self._outbox.popleft()
             self._outbox_size -= len(dropped or "")
             self.messages_dropped += 1
