@@ -75,7 +75,7 @@ def test_drop_oldest_keeps_the_newest(server):
     assert numbers == sorted(set(numbers))
     assert numbers[-1] == MESSAGES - 1
     assert len(numbers) < MESSAGES
-    kept = BOUND // (SIZE + 16) - 1
+    kept = BOUND // 2 // SIZE - 1
     assert numbers[-kept:] == list(range(MESSAGES - kept, MESSAGES))
 
 
