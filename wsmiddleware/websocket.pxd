@@ -12,7 +12,9 @@ cdef class WebSocket(Receiver):
     cdef public object environ, latency
     cdef public object close_code, close_reason, closed_by
     cdef public long long messages_received, messages_sent, messages_dropped
-    cdef object _opening, _options, _reactor, _lock, _queue, _pong, _outbox
+    # Its subclass for threads, a plain Python class, reads it.
+    cdef readonly object _lock
+    cdef object _opening, _options, _reactor, _queue, _pong, _outbox
     cdef Waiter _receiver
     cdef Protocol _protocol
     cdef Transport _transport
