@@ -1,16 +1,18 @@
 """The frame reader by itself: the pieces that it hands on, and when."""
 
+from pathlib import Path
+
 import pytest
 import wire
 
-NEED_DATA, PIECE, FAULT = 0, 1, 2
+NEED_DATA, PIECE, FAULT, WHOLE = 0, 1, 2, 3
 
 
 def read_all(reader):
     """Return (payload, started, ended) of each piece that is there."""
     pieces = []
-    while (result := reader.read()) == PIECE:
-        pieces.append((reader.payload, reader.started, reader.ended))
+    while (result := reader.read()) in (PIECE, WHOLE):
+        pieces.append((reader.payload(), reader.started, reader.ended))
     return pieces, result
 
 
@@ -53,7 +55,7 @@ def test_a_control_frame_waits_until_it_is_whole(core, masked):
         assert reader.read() == NEED_DATA
     reader.feed(data[-1:])
     assert reader.read() == PIECE
-    assert (reader.payload, reader.opcode, reader.ended) == (payload, 9, True)
+    assert (reader.payload(), reader.opcode, reader.ended) == (payload, 9, True)
 
 
 def test_an_empty_frame_is_one_piece(core):
@@ -66,20 +68,21 @@ def test_several_frames_in_one_feed(core):
     reader = core.FrameReader(False, True)
     reader.feed(wire.frame("text", b"a", rsv=4) + wire.frame("ping", b"b") + b"\x81")
     assert reader.read() == PIECE
-    assert (reader.payload, reader.opcode, reader.rsv1) == (b"a", 1, True)
+    assert (reader.payload(), reader.opcode, reader.rsv1) == (b"a", 1, True)
     assert reader.read() == PIECE
-    assert (reader.payload, reader.opcode, reader.rsv1) == (b"b", 9, False)
+    assert (reader.payload(), reader.opcode, reader.rsv1) == (b"b", 9, False)
     assert reader.read() == NEED_DATA
     reader.feed(b"\x01c")
-    assert reader.read() == PIECE
-    assert (reader.payload, reader.opcode) == (b"c", 1)
+    assert reader.read() == WHOLE
+    assert reader.text() == "c"
+    assert (reader.payload(), reader.opcode) == (b"c", 1)
 
 
 @pytest.mark.parametrize("rsv1_allowed", [False, True])
 def test_a_fault_is_told(core, rsv1_allowed):
     reader = core.FrameReader(False, rsv1_allowed)
     reader.feed(wire.frame("text", b"a") + wire.frame("text", rsv=4))
-    assert reader.read() == PIECE
+    assert reader.read() == WHOLE
     if rsv1_allowed:
         assert reader.read() == PIECE
         return
@@ -99,19 +102,24 @@ def test_every_length_is_told(core, length):
     assert reader.length == length
 
 
-def test_the_compiled_reader_has_its_types(core):
-    """Without reader.pxd the extension would be built, silently, without types."""
+def test_a_room_with_types_is_compiled_with_them(core):
+    """Without its .pxd an extension would be built, silently, without types."""
     interpreted = core.modules["reader"].__file__.endswith(".py")
-    assert hasattr(core.FrameReader(False), "_position") is interpreted
+    for module in core.modules.values():
+        path = Path(module.__file__)
+        room = path.name.partition(".")[0]
+        typed = path.with_name(f"{room}.pxd").exists() and room != "_native"
+        assert (path.suffix != ".py") is (typed and not interpreted), room
+    assert hasattr(core.FrameReader(False), "_state") is interpreted
 
 
 def test_what_was_handed_on_is_let_go(core):
     reader = core.FrameReader(False)
     reader.feed(wire.frame("text", b"abc") + b"\x81")
-    assert reader.read() == PIECE
+    assert reader.read() == WHOLE
     assert reader.read() == NEED_DATA
     reader.forget()
-    assert reader.payload == b""
+    assert reader.payload() == b""
     reader.feed(b"\x01d")
-    assert reader.read() == PIECE
-    assert reader.payload == b"d"
+    assert reader.read() == WHOLE
+    assert reader.payload() == b"d"

@@ -198,6 +198,18 @@ def test_a_declared_length_is_not_buffered_for(core, role):
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("limit", [(1 << 63) - 1, 1 << 63, 1 << 70])
+@pytest.mark.parametrize("deflate", [None, {}])
+def test_limits_have_no_limit(core, limit, deflate):
+    """Compiled, numbers have 64 bits; a limit may have more."""
+    names = ("max_message_size", "max_frame_size", "max_fragments")
+    for options in [dict.fromkeys(names, limit), {"max_message_size": limit}]:
+        protocol = make_protocol(core, "client", options, deflate)
+        head = wire.frame("text", b"a", fin=False)
+        tail = wire.frame("continuation", declared=(1 << 63) - 2)
+        assert protocol.receive_data(head + tail) == []
+
+
 @pytest.mark.parametrize("op", ["text", "binary"])
 def test_fragments_of_one_octet_take_linear_memory(core, op):
     """What is held stays close to what was received."""
@@ -275,6 +287,14 @@ def test_a_client_takes_a_fresh_key_for_each_frame(core):
 def test_binary_is_sent_from_any_buffer(core, data, payload):
     sent = make_protocol(core, "server").send_binary(data)
     assert sent == wire.frame("binary", payload)
+
+
+@pytest.mark.parametrize("data", [5, "a", None, [1, 2], 1 << 70])
+def test_what_is_no_buffer_is_not_sent(core, data):
+    """Nor are so many zeros, which is what bytes makes of a number."""
+    protocol = make_protocol(core, "server")
+    with pytest.raises(TypeError):
+        protocol.send_binary(data)
 
 
 def test_text_that_is_not_unicode_is_the_callers_fault(core):

@@ -43,6 +43,8 @@ __all__ = ["RFC6455"]
 
 MAX_MESSAGE_SIZE = 1 << 20
 MAX_FRAGMENTS = 1 << 17
+# No frame is longer (5.2). Compiled, no number is larger.
+UNLIMITED = (1 << 63) - 1
 PIECES_PER_BLOCK = 1024
 
 _MASKING_KEYS = MaskingKeys()
@@ -128,15 +130,16 @@ class RFC6455(Protocol):
         self._reader = FrameReader(not client, deflate is not None)
         self._deflate = deflate
         self._message: PartialMessage | None = None
-        self._max_message_size = max_message_size
+        self._max_message_size = min(max_message_size, UNLIMITED)
         # A frame of the largest message, in the largest form that deflate gives it
-        self._max_wire_size = max_message_size
+        max_wire_size = max_message_size
         if deflate is not None:
-            self._max_wire_size += max_message_size // 8 + 1024
-        self._max_frame_size = self._max_wire_size
-        if max_frame_size is not None:
-            self._max_frame_size = max_frame_size
-        self._max_fragments = max_fragments
+            max_wire_size += max_message_size // 8 + 1024
+        if max_frame_size is None:
+            max_frame_size = max_wire_size
+        self._max_wire_size = min(max_wire_size, UNLIMITED)
+        self._max_frame_size = min(max_frame_size, UNLIMITED)
+        self._max_fragments = min(max_fragments, UNLIMITED)
 
     # From the peer
 
@@ -289,7 +292,9 @@ class RFC6455(Protocol):
 
     def send_binary(self, data: bytes | bytearray | memoryview) -> bytes:
         """Return the octets of a binary message."""
-        return self._send_message(BINARY, bytes(data))
+        # a memoryview takes no number, of which bytes would make so many zeros
+        payload = data if type(data) is bytes else bytes(memoryview(data))
+        return self._send_message(BINARY, payload)
 
     def _send_message(self, opcode: int, payload: bytes) -> bytes:
         self._require_open()
