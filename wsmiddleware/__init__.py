@@ -1,10 +1,14 @@
-"""WebSocket for WSGI applications, on the port of their HTTP.
+"""WebSocket for WSGI applications, on the port of their HTTP, and a client.
 
-from wsmiddleware import WebSocketMiddleware
+from wsmiddleware import WebSocketMiddleware, connect
 
 app.wsgi_app = WebSocketMiddleware(app.wsgi_app)
+
+with connect("wss://example.com/chat") as ws:
+    ws.send("hello")
 """
 
+from wsmiddleware.client import connect
 from wsmiddleware.events import CloseCode
 from wsmiddleware.exceptions import (
     ConcurrencyError,
@@ -27,4 +31,5 @@ __all__ = [
     "WebSocket",
     "WebSocketError",
     "WebSocketMiddleware",
+    "connect",
 ]

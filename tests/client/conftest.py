@@ -8,6 +8,7 @@ own; there WSMIDDLEWARE_CLIENT_MODE names the way.
 
 import os
 
+import gevent
 import pytest
 from server.conftest import running, shared  # noqa: F401
 
@@ -22,8 +23,6 @@ def pytest_pyfunc_call(pyfuncitem):
     """Run a test in a greenlet where greenlets are tested."""
     if MODE == "threads":
         return None
-    import gevent
-
     arguments = {name: pyfuncitem.funcargs[name] for name in _names(pyfuncitem)}
     outcome = []
 
@@ -46,10 +45,12 @@ def _names(pyfuncitem):
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch):
     """Take the proxies out of the environment, and see that the mode is on."""
+    if MODE == "greenlets":
+        gevent.get_hub()
     for name in list(os.environ):
         if name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
-    return current_waiting().is_thread == (MODE == "threads")
+    assert current_waiting().is_thread == (MODE == "threads")
 
 
 @pytest.fixture
