@@ -21,14 +21,16 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with these arguments, by default the process's."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(prog="wsmiddleware")
     subparsers = parser.add_subparsers(dest="command", required=True)
     for name, (room, summary) in COMMANDS.items():
-        module = import_module(room)
         subparser = subparsers.add_parser(name, help=summary)
-        module.add_arguments(subparser)
-        subparser.set_defaults(run=module.run)
-    chosen = parser.parse_args(arguments)
+        if given[:1] == [name]:
+            module = import_module(room)
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+    chosen = parser.parse_args(given)
     status: int = chosen.run(chosen)
     return status
 
