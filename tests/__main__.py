@@ -2,9 +2,9 @@
 
 Standard library only. Two environments are made at the project's root and kept up to
 date: `.venv` has the project compiled, as far as there is a compiler, and `.venv-pure`
-has it interpreted. Then come, in this order: ruff and mypy; the tests on the pure
-build, with the coverage of the core; all tests on the compiled build. Every step runs
-even if one before it failed.
+has it interpreted. Then come, in this order: ruff and mypy; the tests of the core and of
+what a server does most on the pure build, with the coverage of the core; all tests on
+the compiled build. Every step runs even if one before it failed.
 
 Arguments go to both runs of pytest; the coverage is then shown but not judged.
 """
@@ -20,6 +20,17 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 from environment import prepare  # noqa: E402
+
+TESTS = ROOT / "tests"
+# What the pure build must pass, too: the core, and real servers with each version. The
+# other tests are about gunicorn, proxies and browsers, and would only take twice as long.
+PURE = [
+    *sorted(TESTS.glob("test_*.py")),
+    TESTS / "server" / "test_conformance.py",
+    TESTS / "server" / "test_handshakes.py",
+    TESTS / "server" / "test_takeover.py",
+    TESTS / "server" / "test_websocket_object.py",
+]
 
 SCRATCH = ROOT / "artefacts"
 COVERAGE = {"COVERAGE_FILE": str(SCRATCH / ".coverage")}
@@ -55,11 +66,10 @@ def run_tests(python: Path, arguments: Sequence[str], *, pure: bool) -> None:
     pytest = ["-m", "pytest", f"--rootdir={ROOT}", "-c", f"{ROOT}/pyproject.toml"]
     pytest += arguments
     if not any(Path(a.partition("::")[0]).exists() for a in arguments):
-        pytest.append(str(ROOT / "tests"))
+        pytest += map(str, PURE if pure else [TESTS])
     if not pure:
         step("all tests, compiled build", python, *pytest, cwd=SCRATCH)
         return
-    pytest.append(f"--ignore={ROOT}/tests/browser")
     # What asks for the extension to be there does not mean this build.
     variables = {**COVERAGE, "WSMIDDLEWARE_REQUIRE_EXTENSION": ""}
     measured = ["-m", "coverage", "run", f"--rcfile={ROOT}/pyproject.toml", *pytest]
