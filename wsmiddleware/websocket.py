@@ -228,6 +228,8 @@ class WebSocket(Receiver):
         if self._receiving:
             raise ConcurrencyError("another greenlet or thread is already receiving")
         self._transport.flush()
+        if self._ended:  # the peer was found gone, and nothing will wake us
+            return
         if give_up_at is None:
             self._wait_to_receive(None)
             return
