@@ -111,9 +111,7 @@ def stream(environ, start_response):
 
 
 def echo(environ, start_response):
-    ws = environ.get("wsgi.websocket")
-    if ws is None:
-        return plain(start_response, "400 Bad Request", "expected a websocket\n")
+    ws = environ["wsgi.websocket"]
     live.add(id(ws))
     try:
         for message in ws:
@@ -427,11 +425,28 @@ PATHS = {
 }
 
 
+HTTP = {
+    census,
+    count_live,
+    delete,
+    has_websocket,
+    home,
+    list_executed,
+    post,
+    raises_before_use,
+    redirect,
+    stream,
+    unauthorized,
+}
+
+
 def bare(environ, start_response):
     """Dispatch on the path."""
     handler = PATHS.get(environ["PATH_INFO"])
     if handler is None:
         return plain(start_response, "404 Not Found", "nothing here\n")
+    if handler not in HTTP and "wsgi.websocket" not in environ:
+        return plain(start_response, "400 Bad Request", "expected a websocket\n")
     return handler(environ, start_response)
 
 
