@@ -326,6 +326,17 @@ def test_an_empty_message_is_never_compressed():
     assert sender.compress(b"") is None
 
 
+@pytest.mark.parametrize("size", range(2, 16))
+@pytest.mark.parametrize("letters", [1, 2, 3, 4, 5])
+def test_only_what_becomes_smaller_is_compressed(letters, size):
+    payload = (b"abcde"[:letters] * size)[:size]
+    compressor = zlib.compressobj(5, zlib.DEFLATED, -15, 5)
+    expected = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    expected = expected[:-4]
+    smaller = len(expected) < len(payload)
+    assert make_pair()[0].compress(payload) == (expected if smaller else None)
+
+
 def test_what_does_not_become_smaller_is_not_compressed():
     sender, receiver = make_pair()
     noise = random.Random(1).randbytes(1000)
@@ -440,3 +451,26 @@ def test_contexts_are_dropped_after_each_message(monkeypatch):
     for _ in range(2):
         assert inflate(receiver, sender.compress(b"a" * 50)) == b"a" * 50
     assert created == [(5, zlib.DEFLATED, -10, 5), (-10,)] * 2
+
+
+@pytest.mark.parametrize("takeover", [True, False])
+def test_contexts_are_held_only_with_takeover(takeover):
+    sender, receiver = make_pair(server_no_context_takeover=not takeover)
+    tracemalloc.start()
+    try:
+        inflate(receiver, sender.compress(b"a" * 50))
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    if takeover:
+        assert held > 30_000
+    else:
+        assert held < 1000
+
+
+def test_settings_are_values_and_have_the_documented_defaults():
+    assert Compression() == Compression(12, 12, 5, 5, 256, False, False)
+    assert len({Compression(), Compression(), Compression(9)}) == 2
+    agreed = DeflateParameters(client_max_window_bits=9)
+    assert len({agreed, DeflateParameters(False, False, 15, 9)}) == 1
+    assert Compression().codec(agreed, client=True).parameters is agreed
