@@ -183,28 +183,9 @@ class _Connect:
         by default `can_heal`. The other settings are those of `connect`.
         """
         options, shared = _read_settings(settings)
-        parsed = parse_url(url)
         backoff = _Backoff(first_delay, max_delay)
-        while True:
-            try:
-                websocket = _connect(parsed, options, shared)
-            except Exception as error:
-                if not (heals or can_heal)(error):
-                    raise
-                delay = max(backoff.next(), _retry_after(error))
-                # Not the resource name, whose query may hold a secret.
-                place = parsed.hostport
-                logger.info("%s: %s; next try in %.1f s", place, error, delay)
-            else:
-                opened_at = monotonic()
-                try:
-                    yield websocket
-                finally:
-                    websocket.close()
-                if monotonic() - opened_at >= LASTING:
-                    backoff.reset()
-                delay = backoff.next()
-            current_waiting().sleep(delay)
+        # Not a generator itself: what makes no sense is to be found at once.
+        return _reconnect(parse_url(url), options, shared, backoff, heals or can_heal)
 
 
 connect = _Connect()
@@ -270,7 +251,7 @@ class _Attempt:
                         self._options.server_hostname or self._url.host.strip("[]"),
                     )
                 self._shake_hands(channel)
-        return self._make_websocket(channel.leave())
+                return self._make_websocket(channel.leave())
 
     def _headers(self) -> list[Header]:
         pairs = _pairs(self._options.headers)
@@ -517,7 +498,12 @@ def _socks(
         try:
             return client.connect(host, port, timeout=timeout)
         except ProxyError as error:
-            raise HandshakeError(f"SOCKS proxy refused: {error}") from error
+            refusal = HandshakeError(f"SOCKS proxy refused: {error}")
+            # RFC 1928, section 6: a reply of 2 is "connection not allowed by ruleset";
+            # the others say that the server is not reached at the moment.
+            if error.error_code in (None, 2):
+                raise refusal from error
+            raise refusal from ConnectionError(str(error))
 
     return dial
 
@@ -610,13 +596,41 @@ def can_heal(error: Exception) -> bool:
     that is not one of WebSocket: no.
     """
     if isinstance(error, HandshakeError):
-        if isinstance(error.__cause__, (EOFError, OSError)):
-            return True
-        status = error.status or 0
-        return status >= 500 or status in PASSING
+        if error.status is None or error.status == 101:
+            # The connection broke, or the answer breaks a rule.
+            return isinstance(error.__cause__, (EOFError, OSError))
+        return error.status >= 500 or error.status in PASSING
     return isinstance(error, OSError) and not isinstance(
         error, ssl.SSLCertVerificationError
     )
+
+
+def _reconnect(
+    url: WebSocketURL,
+    options: ClientOptions,
+    shared: Options,
+    backoff: "_Backoff",
+    heals: Callable[[Exception], bool],
+) -> Iterator[WebSocket]:
+    while True:
+        try:
+            websocket = _connect(url, options, shared)
+        except Exception as error:
+            if not heals(error):
+                raise
+            delay = max(backoff.next(), _retry_after(error))
+            # Not the resource name, whose query may hold a secret.
+            logger.info("%s: %s; next try in %.1f s", url.hostport, error, delay)
+        else:
+            opened_at = monotonic()
+            try:
+                yield websocket
+            finally:
+                websocket.close()
+            if monotonic() - opened_at >= LASTING:
+                backoff.reset()
+            delay = backoff.next()
+        current_waiting().sleep(delay)
 
 
 class _Backoff:

@@ -16,7 +16,7 @@ import trustme
 from server.peers import PATIENCE
 
 from wsmiddleware import HandshakeError
-from wsmiddleware.client import connect
+from wsmiddleware.client import can_heal, connect
 
 from .concurrency import concurrently
 from .scripted import Request, answer_13, echo_13
@@ -212,14 +212,16 @@ def test_wrong_credentials(request, scripted, name, password, status):
 
 def test_wrong_credentials_for_socks(microsocks, scripted):
     proxy = with_password("socks5", microsocks, "wrong")
-    with pytest.raises(HandshakeError, match="SOCKS proxy refused"):
+    with pytest.raises(HandshakeError, match="SOCKS proxy refused") as caught:
         connect(scripted(echo_13).url(), proxy=proxy)
+    assert not can_heal(caught.value)
 
 
 def test_a_proxy_that_cannot_reach_the_server(proxy):
     url = f"ws://127.0.0.1:{free_port()}/"
-    with pytest.raises(HandshakeError, match="refused"):
+    with pytest.raises(HandshakeError, match="refused") as caught:
         connect(url, proxy=proxy)
+    assert can_heal(caught.value)
 
 
 @pytest.mark.parametrize("variable", ["https_proxy", "ALL_PROXY", "ws_proxy"])

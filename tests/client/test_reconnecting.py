@@ -158,9 +158,9 @@ def test_it_gives_up_on_what_the_caller_says(scripted, delays):
 
 def test_settings_are_checked_before_the_first_try():
     with pytest.raises(InvalidURL):
-        next(connect.reconnecting("http://example.com/"))
+        connect.reconnecting("http://example.com/")
     with pytest.raises(TypeError):
-        next(connect.reconnecting("ws://example.com/", nonsense=1))
+        connect.reconnecting("ws://example.com/", nonsense=1)
 
 
 def test_delays_pass_for_real(scripted):
@@ -203,6 +203,17 @@ def test_a_connection_that_broke_in_the_handshake_can_heal(scripted):
     with pytest.raises(HandshakeError) as caught:
         connect(server.url())
     assert can_heal(caught.value)
+
+
+def test_a_refusal_that_ends_with_the_connection_is_a_refusal(scripted, delays):
+    def script(wire):
+        wire.read_through(b"\r\n\r\n")
+        wire.send(b"HTTP/1.0 401 Unauthorized\r\n\r\nwho are you?")
+
+    with pytest.raises(HandshakeError) as caught:
+        next(connect.reconnecting(scripted(script).url()))
+    assert caught.value.body == b"who are you?"
+    assert delays == []
 
 
 @pytest.mark.parametrize(
