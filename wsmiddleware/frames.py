@@ -18,6 +18,7 @@ __all__ = [
     "build_close_body",
     "build_frame",
     "build_masked_frame",
+    "build_text_frame",
     "parse_close_body",
 ]
 
@@ -36,6 +37,10 @@ MASK = 0x80
 MAX_REASON = 123  # 5.5: a control frame carries 125 octets, the code takes two
 
 
+# The heads of short text messages, the most frequent frames by far
+_TEXT_HEADS = [bytes((FIN | TEXT, size)) for size in range(126)]
+
+
 def build_frame(first: int, payload: bytes) -> bytes:
     """Return an unmasked frame; `first` is its first octet (FIN, RSV1, opcode)."""
     size = len(payload)
@@ -45,6 +50,14 @@ def build_frame(first: int, payload: bytes) -> bytes:
     if size < 65536:
         return bytes((first, 126)) + size.to_bytes(2, "big") + payload
     return bytes((first, 127)) + size.to_bytes(8, "big") + payload
+
+
+def build_text_frame(text: str) -> bytes:
+    """Return the unmasked frame of a whole text message."""
+    payload = text.encode()
+    if len(payload) < 126:
+        return _TEXT_HEADS[len(payload)] + payload
+    return build_frame(FIN | TEXT, payload)
 
 
 class MaskingKeys:

@@ -1,34 +1,36 @@
 cimport cython
 
 from wsmiddleware._native cimport mask_part as mask_part
+from wsmiddleware._native cimport mask_text as mask_text
 
 cdef int READ_HEADER, READ_LENGTH, READ_MASK, READ_PAYLOAD
 
 
+@cython.final
 cdef class FrameReader:
     cdef public bint fin, rsv1, started, ended
     cdef public int opcode
     cdef public long long length
-    cdef public bytes payload
     cdef public str fault
-    cdef bytes _buffer, _keys
-    cdef Py_ssize_t _position, _key_at
-    cdef int _state, _declared
-    cdef long long _remaining
+    cdef bytes _buffer, _keys, _kinds
+    cdef Py_ssize_t _start, _end, _key_at
+    cdef int _state, _kind
+    cdef long long _done, _remaining
     cdef bint _masked, _rsv1_allowed
 
     cpdef void feed(self, bytes data)
     cpdef void forget(self)
+    @cython.locals(
+        buffer=bytes,
+        available=Py_ssize_t,
+        position=Py_ssize_t,
+        first=int,
+        second=int,
+    )
     cpdef int read(self) except -1
-    @cython.locals(first=int, second=int)
-    cdef bint _read_header(self) except -1
-    cdef bint _is_control_header_valid(self) except -1
-    cdef int _length_size(self)
+    cdef int _cut(self, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int _refuse_header(self, int first) except -1
     @cython.locals(size=int, octets=bytes)
-    cdef bint _read_length(self) except -1
-    cdef void _read_mask_or_payload(self)
-    cdef void _start_payload(self)
-    @cython.locals(start=Py_ssize_t, end=Py_ssize_t)
-    cdef int _read_payload(self) except -1
-    @cython.locals(key=bytes)
-    cdef void _turn_key(self, Py_ssize_t octets)
+    cdef bint _read_length(self, Py_ssize_t position) except -1
+    cpdef bytes payload(self)
+    cpdef str text(self)

@@ -25,6 +25,7 @@ from wsmiddleware.frames import (
     build_close_body,
     build_frame,
     build_masked_frame,
+    build_text_frame,
     parse_close_body,
 )
 from wsmiddleware.protocol import (
@@ -37,7 +38,7 @@ from wsmiddleware.protocol import (
     SENT,
     Protocol,
 )
-from wsmiddleware.reader import FAULT, NEED_DATA, FrameReader
+from wsmiddleware.reader import FAULT, NEED_DATA, WHOLE, FrameReader
 
 __all__ = ["RFC6455"]
 
@@ -46,6 +47,8 @@ MAX_FRAGMENTS = 1 << 17
 # No frame is longer (5.2). Compiled, no number is larger.
 UNLIMITED = (1 << 63) - 1
 PIECES_PER_BLOCK = 1024
+# What was read is let go at once if it is larger than this.
+FORGETTABLE = 512
 
 _MASKING_KEYS = MaskingKeys()
 
@@ -139,6 +142,7 @@ class RFC6455(Protocol):
             max_frame_size = max_wire_size
         self._max_wire_size = min(max_wire_size, UNLIMITED)
         self._max_frame_size = min(max_frame_size, UNLIMITED)
+        self._max_whole = min(self._max_message_size, self._max_frame_size)
         self._max_fragments = min(max_fragments, UNLIMITED)
 
     # From the peer
@@ -149,30 +153,41 @@ class RFC6455(Protocol):
         # 5.5.1: after a Close frame nothing more is read from the peer.
         if self.state >= CLOSE_RECEIVED:
             return events
+        self._reader.feed(data)
+        try:
+            self._read_into(events)
+        except UnicodeDecodeError:
+            events.append(self._fail_utf8("text message"))
+        if len(data) > FORGETTABLE:
+            self._reader.forget()
+        return events
+
+    def _read_into(self, events: list[Event]) -> None:
         reader = self._reader
-        reader.feed(data)
-        while True:
-            result = reader.read()
-            if result == NEED_DATA:
-                reader.forget()
-                return events
-            if result == FAULT:
-                events.append(self._fail(CloseCode.PROTOCOL_ERROR, reader.fault))
-                return events
-            event = self._read_piece() if reader.opcode < 8 else self._read_control()
+        event: Event | None
+        while (result := reader.read()) != NEED_DATA:
+            if (
+                result == WHOLE
+                and self._message is None
+                and reader.length <= self._max_whole
+            ):
+                event = reader.text() if reader.opcode == TEXT else reader.payload()
+            elif result == FAULT:
+                event = self._fail(CloseCode.PROTOCOL_ERROR, reader.fault)
+            elif reader.opcode < 8:
+                event = self._read_piece()
+            else:
+                event = self._read_control()
             if event is not None:
                 events.append(event)
                 if self.state >= CLOSE_RECEIVED:
-                    return events
+                    return
 
     def _read_piece(self) -> Event | None:
-        reader = self._reader
-        if reader.started:
+        if self._reader.started:
             failure = self._start_frame()
             if failure is not None:
                 return failure
-            if reader.ended and reader.fin and self._message is None:
-                return self._read_unfragmented()
         return self._add_piece()
 
     def _start_frame(self) -> Fail | None:
@@ -186,8 +201,6 @@ class RFC6455(Protocol):
                 return self._fail(
                     CloseCode.PROTOCOL_ERROR, "continuation frame without a message"
                 )
-            if reader.ended and reader.fin and not reader.rsv1:
-                return self._check_size(reader.length, False)
             message = PartialMessage(reader.opcode == TEXT, reader.rsv1)
             self._message = message
         # 5.4: "The fragments of one message MUST NOT be interleaved between the
@@ -215,27 +228,16 @@ class RFC6455(Protocol):
             return self._fail_size("message", size, limit)
         return None
 
-    def _read_unfragmented(self) -> Event:
-        payload = self._reader.payload
-        if self._reader.opcode == BINARY:
-            return payload
-        try:
-            return payload.decode()
-        except UnicodeDecodeError:
-            return self._fail_utf8("text message")
-
     def _add_piece(self) -> Event | None:
         reader = self._reader
         message = self._message
         assert message is not None
-        piece = reader.payload
+        piece = reader.payload()
         final = reader.ended and reader.fin
         try:
             if message.compressed:
                 piece = self._decompress(piece, final)
             message.add(piece, final)
-        except UnicodeDecodeError:
-            return self._fail_utf8("text message")
         except DeflateError as error:
             return self._fail(CloseCode.INVALID_PAYLOAD_DATA, str(error))
         except MessageTooBig as error:
@@ -254,7 +256,7 @@ class RFC6455(Protocol):
 
     def _read_control(self) -> Event:
         opcode = self._reader.opcode
-        payload = self._reader.payload
+        payload = self._reader.payload()
         if opcode == PING:
             return Ping(payload)
         if opcode == PONG:
@@ -288,6 +290,10 @@ class RFC6455(Protocol):
 
     def send_text(self, text: str) -> bytes:
         """Return the octets of a text message."""
+        if self._deflate is None and not self._client:
+            if self.state != OPEN:
+                self._require_open()
+            return build_text_frame(text)
         return self._send_message(TEXT, text.encode())
 
     def send_binary(self, data: bytes | bytearray | memoryview) -> bytes:

@@ -1,4 +1,5 @@
 from wsmiddleware._native cimport read_some as read_some
+from wsmiddleware._native cimport write_pieces as write_pieces
 from wsmiddleware._native cimport write_some as write_some
 
 cdef Py_ssize_t READ_SIZE, MAX_READ_SIZE, FLUSH_SIZE
@@ -14,28 +15,26 @@ cdef class Receiver:
 
 
 cdef class Transport:
-    cdef object _sock, _reactor, _loop, _reader, _writer, _iteration
+    cdef object _sock, _reactor, _loop, _reader, _writer, _turn
     cdef int _fd
     cdef bint _tls, _joins_writes, _owns_socket
-    cdef bint _flush_scheduled, _paused, _finishing, _peer_ended
+    cdef bint _flush_scheduled, _finishing, _peer_ended
     cdef bytes _initial
     cdef Receiver _receiver
     cdef Py_ssize_t _read_size
     cdef list _out
     cdef public Py_ssize_t buffered
     cdef public long long bytes_received, bytes_sent
-    cdef public bint closed
+    cdef public bint closed, reading_is_paused
 
     cpdef _on_readable(self)
     cdef bint _read(self) except -1
-    cdef bytes _read_plain(self)
     cdef bint _take(self, bytes data) except -1
     cpdef write(self, bytes data)
-    cdef bint _is_first_since_loop_ran(self) except -1
     cdef _write_now(self, bytes data)
-    cdef Py_ssize_t _send(self, data) except -1
+    cdef Py_ssize_t _send_tls(self, data) except -1
     cpdef flush(self)
-    cdef _next_write(self)
+    cdef _join(self)
     cdef _forget(self, Py_ssize_t sent)
     cdef bint _waits_for_peer(self) except -1
     cpdef pause_reading(self)

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from wsmiddleware.reactor import Reactor
-from wsmiddleware.syscalls import read_some, write_some
+from wsmiddleware.syscalls import read_some, write_pieces, write_some
 
 __all__ = ["Receiver", "ThreadedTransport", "Transport"]
 
@@ -89,9 +89,10 @@ class Transport:
         self._writer: Any = None
         self._read_size = READ_SIZE
         self._out: list[Any] = []
-        self._iteration = -1
+        # The turn of the loop in which something was last sent
+        self._turn: int | None = None
         self._flush_scheduled = False
-        self._paused = False
+        self.reading_is_paused = False
         self._finishing = False
         self._peer_ended = False
         self.buffered = 0
@@ -114,32 +115,27 @@ class Transport:
             self._take(initial)
         if self._tls and not self.closed:
             self._on_readable()
-        if not self.closed and not self._paused:
+        if not self.closed and not self.reading_is_paused:
             self._reader.start(self._on_readable)
 
     # Reading
 
     def pause_reading(self) -> None:
         """Stop reading until `resume_reading`: the application lags behind."""
-        if not self._paused and not self._finishing:
-            self._paused = True
+        if not self.reading_is_paused and not self._finishing:
+            self.reading_is_paused = True
             self._reactor.run(self._update_reader)
 
     def resume_reading(self) -> None:
         """Go on reading."""
-        if self._paused:
-            self._paused = False
+        if self.reading_is_paused:
+            self.reading_is_paused = False
             self._reactor.run(self._update_reader)
-
-    @property
-    def reading_is_paused(self) -> bool:
-        """Tell whether nothing is read at the moment."""
-        return self._paused
 
     def _update_reader(self) -> None:
         if self.closed or self._reader is None:
             return
-        if self._paused:
+        if self.reading_is_paused:
             self._reader.stop()
         elif not self._reader.active:
             self._reader.start(self._on_readable)
@@ -151,14 +147,19 @@ class Transport:
         self._on_readable()
 
     def _on_readable(self) -> None:
-        for _ in range(MAX_READS):
-            if self.closed or self._paused or not self._read():
-                return
+        reads = 1
+        while self._read() and reads < MAX_READS:
+            reads += 1
 
     def _read(self) -> bool:
         """Read once; tell whether reading again is likely to bring something."""
+        if self.closed or self.reading_is_paused:
+            return False
         try:
-            data = self._read_tls() if self._tls else self._read_plain()
+            if self._tls:
+                data: bytes | None = self._read_tls()
+            else:
+                data = read_some(self._fd, self._read_size)
         except ssl.SSLWantReadError:
             return False
         except ssl.SSLWantWriteError:
@@ -174,12 +175,6 @@ class Transport:
             self._on_eof()
         return False
 
-    def _read_plain(self) -> bytes | None:
-        data = read_some(self._fd, self._read_size)
-        if data is not None and len(data) == self._read_size < MAX_READ_SIZE:
-            self._read_size = MAX_READ_SIZE
-        return data
-
     def _read_tls(self) -> bytes:
         # What the TLS layer holds decrypted makes no socket readable.
         data = bytes(self._sock.recv(READ_SIZE))
@@ -189,7 +184,8 @@ class Transport:
 
     def _take(self, data: bytes) -> bool:
         self.bytes_received += len(data)
-        # A peer that sends in bursts may have sent the next one while we answered.
+        if len(data) == self._read_size:
+            self._read_size = MAX_READ_SIZE
         return not self._finishing and self._receiver.data_received(data)
 
     def _on_eof(self) -> None:
@@ -205,9 +201,12 @@ class Transport:
         """Send `data`, now or as soon as the peer takes it; never blocks."""
         if self._finishing or self.closed or not data:
             return
-        if not self._out and self._is_first_since_loop_ran():
-            self._write_now(data)
-            return
+        if not self._out:
+            turn = self._loop.iteration if self._joins_writes else None
+            if turn is None or turn != self._turn:
+                self._turn = turn
+                self._write_now(data)
+                return
         self._out.append(data)
         self.buffered += len(data)
         if not self._joins_writes or self._waits_for_peer():
@@ -218,18 +217,9 @@ class Transport:
             self._flush_scheduled = True
             self._loop.run_callback(self._flush_scheduled_writes)
 
-    def _is_first_since_loop_ran(self) -> bool:
-        if not self._joins_writes:
-            return True
-        iteration = self._loop.iteration
-        if iteration == self._iteration:
-            return False
-        self._iteration = iteration
-        return True
-
     def _write_now(self, data: bytes) -> None:
         try:
-            sent = self._send(data)
+            sent = self._send_tls(data) if self._tls else write_some(self._fd, data)
         except OSError:
             self.abort()
             return
@@ -239,9 +229,7 @@ class Transport:
             self.buffered += len(data) - sent
             self._reactor.run(self._start_writer)
 
-    def _send(self, data: Any) -> int:
-        if not self._tls:
-            return write_some(self._fd, data)
+    def _send_tls(self, data: Any) -> int:
         try:
             return int(self._sock.send(data))
         except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
@@ -257,29 +245,26 @@ class Transport:
         while self._out and not self.closed:
             if self._waits_for_peer():
                 return
-            data = self._next_write()
             try:
-                sent = self._send(data)
+                if self._tls:
+                    sent = self._send_tls(self._join())
+                else:
+                    sent = write_pieces(self._fd, self._out)
             except OSError:
                 self.abort()
                 return
-            self._forget(sent)
-            if sent < len(data):
+            if sent == 0:
                 self._reactor.run(self._start_writer)
                 return
+            self._forget(sent)
 
-    def _next_write(self) -> Any:
-        """Return what is sent next: small pieces together, a large one as it is."""
-        out = self._out
-        if len(out) == 1 or len(out[0]) >= FLUSH_SIZE:
-            return out[0]
-        if self.buffered <= 2 * FLUSH_SIZE:
-            return b"".join(out)
+    def _join(self) -> Any:
+        """Return what fits one write: small pieces together, a large one as it is."""
         size = count = 0
-        while size < FLUSH_SIZE:
-            size += len(out[count])
+        while size < FLUSH_SIZE and count < len(self._out):
+            size += len(self._out[count])
             count += 1
-        return b"".join(out[:count])
+        return self._out[0] if count == 1 else b"".join(self._out[:count])
 
     def _forget(self, sent: int) -> None:
         self.bytes_sent += sent

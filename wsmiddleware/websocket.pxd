@@ -1,7 +1,13 @@
+cimport cython
+
 from wsmiddleware.deadlines cimport Deadlines
 from wsmiddleware.protocol cimport Protocol
 from wsmiddleware.reactor cimport Waiter
 from wsmiddleware.transport cimport Receiver, Transport
+
+
+cdef double QUICK
+
 
 cdef class WebSocket(Receiver):
     # Applications put attributes of their own on it, and it into weak sets.
@@ -14,7 +20,7 @@ cdef class WebSocket(Receiver):
     cdef public long long messages_received, messages_sent, messages_dropped
     # Its subclass for threads, a plain Python class, reads it.
     cdef readonly object _lock
-    cdef object _opening, _options, _reactor, _queue, _pong, _outbox
+    cdef object _opening, _options, _reactor, _queue, _pop_event, _pong, _outbox
     cdef Waiter _receiver
     cdef Protocol _protocol
     cdef Transport _transport
@@ -26,9 +32,8 @@ cdef class WebSocket(Receiver):
     cdef long long _ping_count, _controls
 
     cpdef receive(self, timeout=*)
-    cdef _take_event(self)
     cdef _wait_for_event(self, give_up_at)
-    cdef _wait_to_receive(self, timeout)
     cpdef send(self, data, binary=*)
+    @cython.locals(events=list, began=double, size=Py_ssize_t)
     cpdef bint data_received(self, bytes data) except -1
     cpdef start_close(self, code=*, reason=*)

@@ -12,7 +12,7 @@ its faults take their turn in the queue behind the messages that came before the
 import json
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 from time import monotonic
 from types import TracebackType
@@ -38,6 +38,10 @@ from wsmiddleware.transport import Receiver, Transport
 __all__ = ["Opening", "ThreadedWebSocket", "WebSocket"]
 
 logger = logging.getLogger("wsmiddleware")
+
+# An application that answers a burst of messages within so many seconds may find the
+# next burst without a turn of the loop, and its answers leave together.
+QUICK = 0.001
 
 Opening: TypeAlias = Callable[[str | None, Headers], tuple[Protocol, Transport, bytes]]
 """Completes the handshake: the protocol, the transport, and what is sent first."""
@@ -207,7 +211,11 @@ class WebSocket(Receiver):
         give_up_at = None if timeout is None else monotonic() + timeout
         while True:
             if self._queue:
-                event = self._take_event()
+                event = self._pop_event()
+                if not self._queue:
+                    self._queued = 0
+                    if self._transport.reading_is_paused:
+                        self._transport.resume_reading()
                 if isinstance(event, (str, bytes)):
                     return event
                 self._act(event)
@@ -215,38 +223,25 @@ class WebSocket(Receiver):
                 return None
             self._wait_for_event(give_up_at)
 
-    def _take_event(self) -> Event:
-        event = self._pop_event()
-        if self._queue:
-            return event
-        self._queued = 0
-        if self._transport.reading_is_paused:
-            self._transport.resume_reading()
-        return event
-
     def _wait_for_event(self, give_up_at: float | None) -> None:
         if self._receiving:
             raise ConcurrencyError("another greenlet or thread is already receiving")
-        self._transport.flush()
-        if self._ended:  # the peer was found gone, and nothing will wake us
-            return
-        if give_up_at is None:
-            self._wait_to_receive(None)
-            return
-        left = give_up_at - monotonic()
-        if left > 0:
-            self._wait_to_receive(left)
-        else:
+        if self._transport.buffered:
+            self._transport.flush()
+            if self._ended:  # the peer was found gone, and nothing will wake us
+                return
+        left = None if give_up_at is None else give_up_at - monotonic()
+        if left is not None and left <= 0:
             self._transport.poll()
-        if not self._queue and not self._ended and monotonic() >= give_up_at:
+        else:
+            self._receiving = True
+            try:
+                self._receiver.wait(left)
+            finally:
+                self._receiving = False
+        is_over = give_up_at is not None and monotonic() >= give_up_at
+        if is_over and not self._queue and not self._ended:
             raise TimeoutError("no message came in time")
-
-    def _wait_to_receive(self, timeout: float | None) -> None:
-        self._receiving = True
-        try:
-            self._receiver.wait(timeout)
-        finally:
-            self._receiving = False
 
     def __iter__(self) -> "WebSocket":
         """Iterate over the messages, until the connection is closed."""
@@ -303,7 +298,7 @@ class WebSocket(Receiver):
         if binary:
             payload = data.encode() if isinstance(data, str) else data
             return bytes(self._protocol.send_binary(payload))
-        text = data if isinstance(data, str) else bytes(data).decode()
+        text = data if isinstance(data, str) else bytes(memoryview(data)).decode()
         return bytes(self._protocol.send_text(text))
 
     def _make_room(self, data: Any, binary: bool | None) -> bool:
@@ -441,24 +436,40 @@ class WebSocket(Receiver):
     # What the transport reports
 
     def data_received(self, data: bytes) -> bool:
-        """Take octets from the peer; tell whether they came in a burst."""
+        """Take octets from the peer; tell whether more is likely to be there.
+
+        It is when a burst of messages came and the application was quick with them.
+        """
         self._deadlines.heard = True
         events = self._protocol.receive_data(data)
-        append = self._queue.append
+        began = monotonic() if len(events) > 1 else 0.0
+        size = 0
         for event in events:
             if not isinstance(event, (str, bytes)):
-                self._handle(event)
-            elif not self._ended:
-                self.messages_received += 1
-                self._queued += len(event)
-                append(event)
+                self._take_in_turn(events)
+                break
+            size += len(event)
+        else:
+            if not self._ended:
+                self.messages_received += len(events)
+                self._queued += size
+                self._queue.extend(events)
         if self._queue:
             self._deadlines.active = True
             self._receiver.wake_now()
             # Whoever was waiting has run meanwhile, and may have taken them all.
             if len(self._queue) >= self._max_queue or self._queued > self._max_queued:
                 self._transport.pause_reading()
-        return len(events) > 1
+        return began > 0.0 and monotonic() - began < QUICK
+
+    def _take_in_turn(self, events: list[Event]) -> None:
+        for event in events:
+            if not isinstance(event, (str, bytes)):
+                self._handle(event)
+            elif not self._ended:
+                self.messages_received += 1
+                self._queued += len(event)
+                self._queue.append(event)
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, (Ping, Pong)) and not self._may_send_control():
