@@ -2,9 +2,9 @@
 
 Standard library only. Two environments are made at the project's root and kept up to
 date: `.venv` has the project compiled, as far as there is a compiler, and `.venv-pure`
-has it interpreted. Then come, in this order: ruff and mypy; the tests of the core and of
-what a server does most on the pure build, with the coverage of the core; all tests on
-the compiled build. Every step runs even if one before it failed.
+has it interpreted. Then come, in this order: ruff and mypy; on the pure build the tests of
+the core, with its coverage, and of what a server does most; all tests on the compiled
+build. Every step runs even if one before it failed.
 
 Arguments go to both runs of pytest; the coverage is then shown but not judged.
 """
@@ -22,8 +22,8 @@ sys.path.insert(0, str(ROOT / "tools"))
 from environment import prepare  # noqa: E402
 
 TESTS = ROOT / "tests"
-# What the pure build must pass, too: the core, and real servers with each version. The
-# other tests are about gunicorn, proxies and browsers, and would only take twice as long.
+# What the pure build must pass, too: the core, and real servers with each version.
+# The other tests are about gunicorn, proxies and browsers: twice would be too long.
 PURE = [
     *sorted(TESTS.glob("test_*.py")),
     TESTS / "server" / "test_conformance.py",
