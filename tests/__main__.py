@@ -2,9 +2,9 @@
 
 Standard library only. Two environments are made at the project's root and kept up to
 date: `.venv` has the project compiled, as far as there is a compiler, and `.venv-pure`
-has it interpreted. Then come, in this order: ruff and mypy; on the pure build the tests of
-the core, with its coverage, and of what a server does most; all tests on the compiled
-build. Every step runs even if one before it failed.
+has it interpreted. Then come, in this order: ruff and mypy; on the pure build the tests
+of the core, with its coverage, and of what a server does most; all tests on the
+compiled build. Every step runs even if one before it failed.
 
 Arguments go to both runs of pytest; the coverage is then shown but not judged.
 """

@@ -83,5 +83,6 @@ def test_a_module_imports_only_from_the_rooms_above_it(room):
         if isinstance(node, ast.ImportFrom) and node.module:
             package, _, module = node.module.partition(".")
             if package == "wsmiddleware" and not module.startswith("_"):
-                imported.add(module)
+                names = [module] if module else [alias.name for alias in node.names]
+                imported.update(names)
     assert imported - set(above) == set()
