@@ -11,6 +11,7 @@ Arguments go to both runs of pytest; the coverage is then shown but not judged.
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -89,6 +90,9 @@ def judge_coverage(python: Path, arguments: Sequence[str]) -> None:
 
 def main() -> None:
     """Make the environments and run every step."""
+    # A shell without job control has its background commands ignore SIGINT; so would
+    # the servers and clients to which tests send it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     arguments = [
         str(Path.cwd() / a) if Path(a.partition("::")[0]).exists() else a
         for a in sys.argv[1:]
