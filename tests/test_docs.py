@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 import wsmiddleware
+from wsmiddleware.metrics import METRICS
 from wsmiddleware.options import Options
 from wsmiddleware.transport import Receiver
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = (ROOT / "docs" / "reference.md").read_text()
+DEPLOYMENT = (ROOT / "docs" / "deployment.md").read_text()
 DESIGN = (ROOT / "docs" / "design.md").read_text()
 ROOMS = re.findall(r"^\| `(\w+)` \|", DESIGN.partition("## The flow")[0], re.MULTILINE)
 SOURCES = Path(wsmiddleware.__file__).parent
@@ -35,6 +37,31 @@ def test_every_setting_is_in_the_reference_with_its_default():
         if isinstance(field.default, str):
             shown = f'"{shown}"'
         assert rows.get(field.name) == shown, field.name
+
+
+def test_every_setting_is_in_the_deployment_with_its_default():
+    """What the table has for the environment means what the default is."""
+    table = re.findall(
+        r"^\| `WSMIDDLEWARE_(\w+)` \| (?:`(.*?)`)? ?\|", DEPLOYMENT, re.M
+    )
+    assert [name.lower() for name, _ in table] == [f.name for f in fields(Options)]
+    for field in fields(Options):
+        text = dict(table)[field.name.upper()]
+        variable = {f"WSMIDDLEWARE_{field.name.upper()}": text}
+        meant = getattr(Options.from_environment({}, variable), field.name)
+        default = getattr(Options(), field.name)
+        assert meant == (list(default) if isinstance(default, tuple) else default)
+
+
+def test_every_metric_is_in_the_deployment():
+    section = DEPLOYMENT[DEPLOYMENT.index("## Metrics") :]
+    rows = re.findall(r"^\| `(\w+)` \| (gauge|counter) \|(.*)", section, re.M)
+    assert {(name, kind) for name, kind, _ in rows} == {
+        (metric.name, metric.kind) for metric in METRICS
+    }
+    for metric in METRICS:
+        (text,) = [text for name, _, text in rows if name == metric.name]
+        assert f"by `{metric.label}`" in text or not metric.label
 
 
 def test_every_attribute_of_a_websocket_is_in_the_reference():

@@ -24,9 +24,8 @@ from typing import Any, NamedTuple
 from gevent import monkey
 
 from wsmiddleware import reader
-from wsmiddleware.middleware import WebSocketMiddleware
+from wsmiddleware.middleware import find_middleware
 from wsmiddleware.options import PREFIX, Options
-from wsmiddleware.servers import find_in
 
 __all__ = ["Finding", "examine_application", "ok", "warning", "wrong"]
 
@@ -89,7 +88,7 @@ def examine_application(arguments: argparse.Namespace) -> Iterator[Finding]:
 
 
 def _examine_middleware(application: Any, kind: str, cfg: Any) -> Iterator[Finding]:
-    middleware = find_in(application, WebSocketMiddleware)
+    middleware = find_middleware(application)
     yield _examine_wrapping(middleware, kind)
     try:
         from_environment = Options.from_environment({})
@@ -168,23 +167,21 @@ def _examine_worker(cfg: Any) -> tuple[str, Finding]:
         return "other", wrong(
             f"worker class {name} cannot be loaded: {reason}", use_ours
         )
-    from gunicorn.workers.ggevent import GeventPyWSGIWorker, GeventWorker
-
-    from wsmiddleware.worker import WebSocketWorker
-
-    if issubclass(worker, WebSocketWorker):
+    # By name: without the package packaging they cannot even be imported.
+    kinds = [kind.__name__ for kind in worker.__mro__]
+    if "WebSocketWorker" in kinds:
         return "ours", ok(f"worker class {name}")
     if worker.__module__.startswith("geventwebsocket."):
         return "gevent", wrong(
             f"worker class {name} answers handshakes by itself", use_ours
         )
-    if issubclass(worker, GeventPyWSGIWorker):
+    if "GeventPyWSGIWorker" in kinds:
         return "gevent", warning(
             f"worker class {name} heeds neither max_requests nor the PROXY protocol, "
             "and tells connections up to a second late that it stops",
             use_ours,
         )
-    if issubclass(worker, GeventWorker):
+    if "GeventWorker" in kinds:
         return "gevent", ok(f"worker class {name}, which {OURS} improves on")
     return "other", wrong(f"worker class {name} cannot serve WebSocket", use_ours)
 

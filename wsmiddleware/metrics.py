@@ -122,9 +122,8 @@ class Metrics:
             self._start_prometheus()
         except Exception as error:
             logger.warning("no metrics for Prometheus: %s", error)
-        if self.observers:
-            atexit.register(self.publish)
-            self._schedule()
+        atexit.register(self.publish)
+        self._schedule()
 
     def _start_prometheus(self) -> None:
         try:
@@ -149,6 +148,8 @@ class Metrics:
 
     def publish(self) -> None:
         """Tell the observers now."""
+        if not self.observers:
+            return
         reading = self.read()
         for observer in self.observers:
             try:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from time import monotonic
+from types import FunctionType
 from typing import Any, TypeAlias
 
 from greenlet import GreenletExit
@@ -30,11 +31,11 @@ from wsmiddleware.options import Options
 from wsmiddleware.protocol import Protocol
 from wsmiddleware.proxies import client_address
 from wsmiddleware.reactor import GeventReactor
-from wsmiddleware.servers import Server, close_connection_of, find_server
+from wsmiddleware.servers import Server, close_connection_of, find_in, find_server
 from wsmiddleware.transport import Transport
 from wsmiddleware.websocket import WebSocket
 
-__all__ = ["WebSocketMiddleware"]
+__all__ = ["WebSocketMiddleware", "find_middleware"]
 
 logger = logging.getLogger("wsmiddleware")
 access = logging.getLogger("wsmiddleware.access")
@@ -77,10 +78,10 @@ class WebSocketMiddleware:
         """Answer a request: the WSGI interface (PEP 3333)."""
         if not is_attempt(environ):
             return self.app(environ, start_response)
-        metrics.start(connections.worker, self.options.metrics_interval)
         server = find_server(environ, start_response)
         if server is None:
             return self._refuse_server(environ, start_response)
+        metrics.start(connections.worker, self.options.metrics_interval)
         try:
             handshake = read_handshake(environ, server.resource_name, self.options)
             address = client_address(environ, self.options.trusted_proxies)
@@ -113,6 +114,31 @@ class WebSocketMiddleware:
         close_connection_of(start_response)
         refusal = Refusal("503 Service Unavailable", WRONG_SERVER)
         return _respond(refusal, start_response)
+
+
+def find_middleware(app: Any) -> WebSocketMiddleware | None:
+    """Return the middleware that an application is wrapped in, or holds."""
+    # One around it would put its own policy before it.
+    found = find_in(app, WebSocketMiddleware)
+    parts = _handed_over_to(app) if found is None else iter(())
+    return next(
+        (part for part in parts if isinstance(part, WebSocketMiddleware)), found
+    )
+
+
+def _handed_over_to(app: Any) -> Iterator[Any]:
+    # What a dispatcher may call: what it holds, and the globals that it names.
+    values = list(getattr(app, "__dict__", {}).values())
+    function = app if isinstance(app, FunctionType) else type(app).__call__
+    if isinstance(function, FunctionType):
+        names = function.__code__.co_names
+        values += [function.__globals__.get(name) for name in names]
+    for value in values:
+        yield value
+        if isinstance(value, dict):
+            yield from value.values()
+        elif isinstance(value, (list, tuple)):
+            yield from value
 
 
 def _refuse(

@@ -10,8 +10,6 @@ gets its close at once.
 import logging
 import os
 import time
-from collections.abc import Iterator
-from types import FunctionType
 from typing import Any
 
 import gevent
@@ -20,8 +18,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from wsmiddleware.connections import connections
 from wsmiddleware.metrics import metrics
-from wsmiddleware.middleware import WebSocketMiddleware
-from wsmiddleware.servers import find_in
+from wsmiddleware.middleware import WebSocketMiddleware, find_middleware
 from wsmiddleware.watchdog import Watchdog
 
 __all__ = ["WebSocketWorker"]
@@ -61,7 +58,7 @@ class WebSocketWorker(GeventWorker):
         """Load the application and see to its middleware."""
         super().load_wsgi()
         _log_with(self.log)
-        middleware = _find_middleware(self.wsgi)
+        middleware = find_middleware(self.wsgi)
         if middleware is None:
             middleware = WebSocketMiddleware(self.wsgi)
             self.wsgi: Any = middleware
@@ -85,30 +82,6 @@ class WebSocketWorker(GeventWorker):
     def _quit(self, sig: int, frame: Any) -> None:
         _wait_for_closes()
         super().handle_quit(sig, frame)
-
-
-def _find_middleware(app: Any) -> WebSocketMiddleware | None:
-    # A middleware around one that is there would put its own policy before it.
-    found = find_in(app, WebSocketMiddleware)
-    parts = _handed_over_to(app) if found is None else iter(())
-    return next(
-        (part for part in parts if isinstance(part, WebSocketMiddleware)), found
-    )
-
-
-def _handed_over_to(app: Any) -> Iterator[Any]:
-    # What a dispatcher may call: what it holds, and the globals that it names.
-    values = list(getattr(app, "__dict__", {}).values())
-    function = app if isinstance(app, FunctionType) else type(app).__call__
-    if isinstance(function, FunctionType):
-        names = function.__code__.co_names
-        values += [function.__globals__.get(name) for name in names]
-    for value in values:
-        yield value
-        if isinstance(value, dict):
-            yield from value.values()
-        elif isinstance(value, (list, tuple)):
-            yield from value
 
 
 class _Name:

@@ -88,9 +88,10 @@ def test_application_that_does_not_exist():
 
 def test_package_that_gunicorn_needs_is_missing():
     prelude = "import sys; sys.modules['packaging'] = None\n"
-    status, output = examine("-k", OURS, "apps:app", prelude=prelude)
-    assert status == 1
-    assert found(output, "wrong", "packaging is missing", "pip install packaging")
+    for worker in (OURS, "sync"):
+        status, output = examine("-k", worker, "apps:app", prelude=prelude)
+        assert status == 1
+        assert found(output, "wrong", "packaging is missing", "pip install packaging")
 
 
 def test_versions_that_are_needed_are_those_of_the_project():

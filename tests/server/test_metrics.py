@@ -10,7 +10,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from . import peers
-from .conftest import HERE
+from .conftest import HERE, search_path
+from .documents import settings_of_gunicorn
 
 # How often reports come, where the test waits for one.
 SOON = {"WSMIDDLEWARE_METRICS_INTERVAL": "0.1"}
@@ -108,12 +109,13 @@ def test_send_queues_and_what_they_drop(start):
 
 @pytest.mark.parametrize("kind", ["ours", "gevent"])
 def test_prometheus_asks_one_of_several_processes(start, tmp_path, kind):
+    (tmp_path / "metrics").mkdir()
     server = start(
         kind,
         "measured:app",
         *("--workers", "2"),
-        *("--config", str(HERE / "measured_settings.py")),
-        env={**SOON, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+        *("--config", str(settings_of_gunicorn(tmp_path, "mark_process_dead"))),
+        env={**SOON, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics")},
     )
     talk(server)
     peers.until(lambda: scrape(server).get(("closes_total", "1002")))
@@ -124,7 +126,9 @@ def test_prometheus_asks_one_of_several_processes(start, tmp_path, kind):
     # More connections than one worker would take in a row
     clients = [server.open("13") for _ in range(20)]
     peers.until(lambda: scrape(server)["connections",] == 21)
-    assert len(list(tmp_path.glob("counter_*.db"))) == 2, "one worker took them all"
+    assert len(list(tmp_path.glob("metrics/counter_*.db"))) == 2, (
+        "one worker took them all"
+    )
     os.kill(server.workers()[0], signal.SIGKILL)
     server.log.wait("Worker ready", server.mark)
     peers.until(lambda: scrape(server)["connections",] < 21)
@@ -199,6 +203,23 @@ def test_last_numbers_are_told_at_the_end(start, statsd):
     statsd.wait(lambda: any("send_queue_max" in name for name in statsd.gauges))
     (gauge,) = (name for name in statsd.gauges if name.endswith(".connections"))
     assert statsd.gauges[gauge] == 0
+
+
+def test_other_observers_are_told(start, tmp_path):
+    (tmp_path / "observing.py").write_text(
+        "import apps\n"
+        "from wsmiddleware.metrics import metrics\n"
+        "def tell(reading):\n"
+        "    print({m.name: dict(v) for m, v in reading.items()}, flush=True)\n"
+        "metrics.observers.append(tell)\n"
+        "app = apps.app\n"
+    )
+    paths = {"PYTHONPATH": search_path(tmp_path, HERE)}
+    server = start("ours", "observing:app", env={**SOON, **paths})
+    client = server.open("13")
+    server.log.wait("^{'connections': {'': 1}", server.mark)
+    client.close()
+    server.log.wait("^{'connections': {'': 0}.*'closes': {'1000': 1}", server.mark)
 
 
 def test_no_metrics_where_none_are_wanted(start, tmp_path):

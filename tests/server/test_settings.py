@@ -8,6 +8,7 @@ import time
 import pytest
 
 from . import peers
+from .documents import settings_of_gunicorn
 
 VERSIONS = ["13", "8", "76", "55"]
 
@@ -21,6 +22,20 @@ def refusal(client):
     """Return the answer to a handshake that is refused."""
     client.wire.send(client.request())
     return peers.read_response(client.wire)
+
+
+def test_settings_in_gunicorns_file(start, tmp_path):
+    """The ones that the docs show: an origin, and a limit of 64 KiB."""
+    config = settings_of_gunicorn(tmp_path, "raw_env")
+    server = start("ours", "apps:bare", "--config", str(config))
+    foreign = server.client("13", origin=server.origin)
+    assert refusal(foreign).status == 403
+    client = server.open("13", origin="https://chat.example.com")
+    client.send("x" * 65536)
+    assert len(client.receive()) == 65536
+    client.send("x" * 65537)
+    assert client.read_close().code == 1009
+    client.wire.close()
 
 
 # ---- time

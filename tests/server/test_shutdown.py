@@ -15,7 +15,6 @@ from . import peers
 from .peers import until
 
 GUNICORN = ["ours", "gevent", "gevent_pywsgi"]
-CALM = ["ours", "gevent"]
 
 # How soon a close arrives. gunicorn's own workers look once a second whether they
 # are to end; ours is told by the signal.
@@ -76,8 +75,15 @@ def test_sigterm(start, kind):
     expect_quiet_log(server, allowed=r"Handling signal")
 
 
-@pytest.mark.parametrize("kind", ["ours", "gevent"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [
+        ("ours", signal.SIGINT),
+        ("ours", signal.SIGQUIT),
+        ("gevent", signal.SIGQUIT),
+        ("gevent_pywsgi", signal.SIGINT),
+    ],
+)
 def test_sigint_and_sigquit(start, kind, number):
     server = start(kind)
     clients = open_all(server)
@@ -105,7 +111,7 @@ def test_sighup(start, kind):
     expect_quiet_log(server)
 
 
-@pytest.mark.parametrize("kind", CALM)
+@pytest.mark.parametrize("kind", ["ours", "gevent"])
 def test_max_requests(start, kind):
     server = start(kind, "apps:app", "--max-requests", "9")
     old = server.workers()
@@ -122,7 +128,7 @@ def test_max_requests(start, kind):
     expect_quiet_log(server)
 
 
-@pytest.mark.parametrize("kind", ["ours", "gevent"])
+@pytest.mark.parametrize("kind", GUNICORN)
 def test_reload(start, tmp_path, kind):
     watched = tmp_path / "settings.ini"
     watched.write_text("old")
@@ -143,7 +149,7 @@ def test_reload(start, tmp_path, kind):
     expect_quiet_log(server)
 
 
-@pytest.mark.parametrize("kind", CALM)
+@pytest.mark.parametrize("kind", GUNICORN)
 def test_arbiter_dies(start, kind):
     server = start(kind)
     (worker,) = server.workers()
