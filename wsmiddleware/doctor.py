@@ -13,7 +13,7 @@ from typing import Any
 
 from wsmiddleware.checkup import examine_application
 from wsmiddleware.probe import examine_url
-from wsmiddleware.prompt import plain
+from wsmiddleware.prompt import header, plain
 
 __all__ = ["add_arguments", "run"]
 
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="'NAME: VALUE'",
         action="append",
         default=[],
-        type=_header,
+        type=header,
         help="header to send; may be given again",
     )
     add(
@@ -53,13 +53,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="subprotocol to offer; may be given again",
     )
     add("--insecure", action="store_true", help="take any certificate")
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon:
-        raise argparse.ArgumentTypeError(f"header without a colon: {text!r}")
-    return name.strip(), value.strip()
 
 
 def run(arguments: argparse.Namespace) -> int:
