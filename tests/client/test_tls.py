@@ -7,9 +7,10 @@ import pytest
 import trustme
 from server.peers import PATIENCE
 
+from wsmiddleware import HandshakeError
 from wsmiddleware.client import can_heal, connect
 
-from .scripted import echo_13
+from .scripted import echo_13, refuse
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +147,17 @@ def test_it_gives_up_on_a_bad_certificate(serve_badly):
     server = serve_badly("localhost")
     with pytest.raises(ssl.SSLCertVerificationError):
         next(connect.reconnecting(server.url(host="localhost")))
+
+
+def test_a_redirect_does_not_lead_out_of_tls(authority, scripted, trust):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+
+    def script(wire):
+        refuse(wire, "302 Found", "Location: http://localhost/")
+
+    url = scripted(script, tls=context).url(host="localhost")
+    with pytest.raises(
+        HandshakeError, match="^redirected from TLS to ws://localhost/$"
+    ):
+        connect(url, ssl_context=trust, max_redirects=1)
