@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+import wire
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -180,7 +181,9 @@ def test_a_peer_without_takeover_may_not_refer_to_the_first_message():
 @pytest.mark.parametrize("compressed", ["", "00", "01", "02 00", "03 00"])
 def test_an_empty_message(compressed):
     codec = make_pair()[1]
-    assert inflate(codec, bytes.fromhex(compressed), max_size=0) == b""
+    for _ in range(2):
+        assert inflate(codec, bytes.fromhex(compressed), max_size=0) == b""
+        assert inflate(codec, b"", max_size=0) == b""
     assert inflate(codec, bytes.fromhex("f2 48 cd c9 c9 07 00")) == b"Hello"
 
 
@@ -198,6 +201,8 @@ DYNAMIC = DYNAMIC.compress(b"%r" % list(range(400))) + DYNAMIC.flush(zlib.Z_SYNC
         pytest.param(bytes.fromhex(text), id=text)
         for text in [
             "ff",  # reserved block type
+            "03",  # cut within a final block, and the tail ends it
+            "00 04 00 fb ff",  # a stored block that the tail would fill
             "06 00",
             "00 00",  # only two octets of the tail were removed
             "00 05 00 00 00 48",  # length and its complement do not match
@@ -392,6 +397,39 @@ def test_inflation_is_bounded_while_inflating():
         tracemalloc.stop()
     # the limit, while zlib's blocks are joined twice that, and what is left of the data
     assert peak < 3 * LIMIT
+
+
+def test_no_more_is_produced_than_the_limit_and_one(monkeypatch):
+    """Counted where it is produced, for a message in many pieces."""
+    produced = []
+
+    class Counting:
+        def __init__(self, *arguments):
+            self.inflater = decompressobj(*arguments)
+
+        def __getattr__(self, name):
+            return getattr(self.inflater, name)
+
+        def decompress(self, data, max_length):
+            output = self.inflater.decompress(data, max_length)
+            produced.append(len(output))
+            return output
+
+    decompressobj = zlib.decompressobj
+    monkeypatch.setattr(deflate.zlib, "decompressobj", Counting)
+    compressed = wire.deflate(b"a" * 9000)
+
+    def receive(size):
+        _, receiver = make_pair()
+        for start in range(0, len(compressed), size):
+            piece = compressed[start : start + size]
+            receiver.decompress(piece, fin=False, max_size=4000)
+
+    for size in (1, 3, 9999):
+        produced.clear()
+        with pytest.raises(MessageTooBig):
+            receive(size)
+        assert sum(produced) == 4001
 
 
 def test_the_limit_holds_across_final_blocks():

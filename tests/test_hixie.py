@@ -66,6 +66,15 @@ def test_text_above_the_limit_counts_what_has_come(core):
 
 
 @pytest.mark.parametrize("version", ["55", "76"])
+def test_the_limit_is_one_mebibyte_unless_given(core, version):
+    size = 1 << 20
+    (text,) = make_protocol(core, version).receive_data(b"\0" + b"a" * size + b"\xff")
+    assert len(text) == size
+    (failure,) = make_protocol(core, version).receive_data(b"\0" + b"a" * (size + 1))
+    assert failure.code == 1009
+
+
+@pytest.mark.parametrize("version", ["55", "76"])
 def test_a_message_octet_by_octet_is_held_at_its_size(core, version):
     size = 100_000
     protocol = make_protocol(core, version)
