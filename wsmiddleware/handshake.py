@@ -383,8 +383,9 @@ def _read_6455(
     handshake = Handshake6455(version, origin, site, resource_name, offered, options)
     handshake.key = key
     offers = environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS")
-    # RFC 7692 extends RFC 6455; the drafts before it had no such extension.
-    compression = _compression(options) if version == "13" else None
+    # RFC 7692 extends RFC 6455; the frames of hybi-07 to -12 are the same, so a client
+    # of theirs that offers it can have it.
+    compression = _compression(options)
     if offers is not None:
         try:
             handshake.extensions, handshake.deflate = accept_offers(
