@@ -8,7 +8,7 @@ PATHS = {
     "/idle": {"idle_timeout": 0.4},
     "/lifetime": {"max_lifetime": 0.6},
     "/pings": {"max_pings": 20},
-    "/queue": {"max_queue": 4},
+    "/queue": {"max_queue": 4, "max_message_size": 1 << 30},
     "/queued-size": {"max_queue": 1 << 20, "max_message_size": 1 << 16},
     "/address": {"trusted_proxies": ["127.0.0.1", "10.0.0.0/8"]},
     "/unix": {"trusted_proxies": ["unix"]},
