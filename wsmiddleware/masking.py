@@ -7,6 +7,10 @@ offers without a loop over octets.
 
 __all__ = ["apply_mask", "mask_part", "mask_part_in_python", "mask_text"]
 
+BLOCK = 8192
+# A block of masking keys is the key times this.
+_ONES = int.from_bytes(b"\1\0\0\0" * (BLOCK // 4), "little")
+
 
 def mask_part_in_python(
     data: bytes, start: int, end: int, keys: bytes, at: int, done: int
@@ -17,11 +21,29 @@ def mask_part_in_python(
     came before.
     """
     # 5.3: "transformed-octet-i = original-octet-i XOR masking-key-octet-(i MOD 4)"
+    key = keys[at : at + 4]
+    if done & 3:
+        key = key[done & 3 :] + key[: done & 3]
+    if end - start > BLOCK:
+        return b"".join(_mask_blocks(data, start, end, key))
     size = end - start
-    done &= 3
-    mask = (keys[at : at + 4] * (size // 4 + 2))[done : done + size]
     masked = int.from_bytes(data[start:end], "little")
-    return (masked ^ int.from_bytes(mask, "little")).to_bytes(size, "little")
+    mask = int.from_bytes((key * (size // 4 + 1))[:size], "little")
+    return (masked ^ mask).to_bytes(size, "little")
+
+
+def _mask_blocks(data: bytes, start: int, end: int, key: bytes) -> list[bytes]:
+    # Integers that stay in the processor's nearest cache are twice as fast.
+    mask = _ONES * int.from_bytes(key, "little")
+    from_octets = int.from_bytes
+    view = memoryview(data)
+    whole = end - (end - start) % BLOCK
+    blocks = [
+        (from_octets(view[n : n + BLOCK], "little") ^ mask).to_bytes(BLOCK, "little")
+        for n in range(start, whole, BLOCK)
+    ]
+    blocks.append(mask_part_in_python(data, whole, end, key, 0, 0))
+    return blocks
 
 
 def mask_text_in_python(data: bytes, start: int, end: int, keys: bytes, at: int) -> str:
