@@ -30,6 +30,7 @@ PURE = [
     TESTS / "server" / "test_conformance.py",
     TESTS / "server" / "test_handshakes.py",
     TESTS / "server" / "test_takeover.py",
+    TESTS / "server" / "test_vectors.py",
     TESTS / "server" / "test_websocket_object.py",
 ]
 
