@@ -169,6 +169,12 @@ def close_with(environ, start_response):
     return []
 
 
+def goodbye(environ, start_response):
+    """Close at once, whatever the query says."""
+    environ["wsgi.websocket"].close(4000, "goodbye")
+    return []
+
+
 def report_close(environ, start_response):
     """Receive until the end and say in the log how it came."""
     ws = environ["wsgi.websocket"]
@@ -399,6 +405,7 @@ PATHS = {
     "/echo": echo,
     "/executed": list_executed,
     "/exits": handler_exits,
+    "/goodbye": goodbye,
     "/has-websocket": has_websocket,
     "/info": info,
     "/keepalive": keepalive,

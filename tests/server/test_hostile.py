@@ -5,7 +5,6 @@ and nothing of it is worth a traceback. `WSMIDDLEWARE_SEED` repeats a campaign.
 """
 
 import contextlib
-import gc
 import json
 import os
 import random
@@ -329,8 +328,7 @@ class Attacker:
     def stream(self, chance):
         """Compose a handshake and a talk that are good."""
         version = chance.choice(["55", "76", "8", "13"])
-        path = chance.choice(["/echo", "/echo", "/returns", "/close?4000=x", "/raises"])
-        path = "/echo" if path == "/raises" else path
+        path = chance.choice(["/echo", "/echo", "/returns", "/goodbye"])
         origin = self.server.origin
         if version in ("55", "76"):
             kind = peers.CLIENTS[version]
@@ -433,6 +431,20 @@ def run_campaign(server, attacks, threads=4):
     return attacker.counts
 
 
+def tracebacks(lines):
+    """Cut the tracebacks out of a log, each with the line of its exception."""
+    found = []
+    inside = False
+    for line in lines:
+        if line.startswith("Traceback"):
+            found.append("")
+            inside = True
+        if inside:
+            found[-1] += line + "\n"
+            inside = line.startswith(("Traceback", " "))
+    return found
+
+
 def check_after_campaign(server, baseline, growth):
     after = settled(server, baseline)
     grown = after["resident"] - baseline["resident"]
@@ -442,9 +454,12 @@ def check_after_campaign(server, baseline, growth):
     assert server.get("/live").body == b"0"
     assert b"hostile" not in server.get("/executed").body
     server.settle()
-    log = server.log.text(server.mark)
-    assert "Traceback" not in log
-    assert "Booting worker" not in log, "the worker died"
+    faults = tracebacks(server.log.since(server.mark))
+    if server.kind == "gevent_pywsgi":
+        # gevent's pywsgi reports what is no request, or was reset; we must not be in it.
+        faults = [fault for fault in faults if "wsmiddleware/" in fault]
+    assert not faults, faults[0]
+    assert not server.log.find("Booting worker", server.mark), "the worker died"
 
 
 @pytest.mark.parametrize("kind", ["ours"])
@@ -472,7 +487,7 @@ def use(server, number):
     """Open, use and close a connection in one of the ways that there are."""
     version = ("13", "13", "13", "8", "55", "76")[number % 6]
     kind = number // 6 % 8
-    path = ("/echo", "/returns", "/close?4000=x", "/unauthorized")[kind % 4]
+    path = ("/echo", "/returns", "/goodbye", "/unauthorized")[kind % 4]
     client = server.client(version, path, origin=server.origin)
     wire = client.wire
     with contextlib.suppress(EOFError, ConnectionError):
@@ -495,19 +510,20 @@ def use(server, number):
                 wire.end_of_writing()
                 wire.read_to_end()
             else:
-                wire.read_to_end() if version == "55" else wire.fill()
+                if path == "/returns":
+                    client.receive()
+                client.expect_close()
     wire.close()
 
 
 def test_twenty_thousand_connections_leave_nothing(start):
-    server = start("ours", "apps:app", "--worker-connections", "2000")
+    # With short deadlines, for one that is cancelled is forgotten when it is due.
+    server = start("ours", "limits:app", "--worker-connections", "2000")
     run_many(server, 2000)
     baseline = settled(server, census(server))
     run_many(server, 20_000)
-    gc.collect()
     check_after_campaign(server, baseline, 8 * MEBIBYTE)
-    after = census(server)
-    assert after["objects"] < baseline["objects"] + 2000, (baseline, after)
+    peers.until(lambda: census(server)["objects"] < baseline["objects"] + 1000, pause=1)
 
 
 def run_many(server, count, threads=4):
