@@ -456,7 +456,7 @@ def check_after_campaign(server, baseline, growth):
     server.settle()
     faults = tracebacks(server.log.since(server.mark))
     if server.kind == "gevent_pywsgi":
-        # gevent's pywsgi reports what is no request, or was reset; we must not be in it.
+        # gevent's pywsgi reports what is no request; we must not be in it.
         faults = [fault for fault in faults if "wsmiddleware/" in fault]
     assert not faults, faults[0]
     assert not server.log.find("Booting worker", server.mark), "the worker died"
