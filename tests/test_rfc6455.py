@@ -198,6 +198,15 @@ def test_a_declared_length_is_not_buffered_for(core, role):
         tracemalloc.stop()
 
 
+def test_a_message_has_131072_fragments_at_most_unless_given(core):
+    protocol = make_protocol(core, "client")
+    first = wire.frame("binary", fin=False)
+    rest = wire.frame("continuation", fin=False) * ((1 << 17) - 1)
+    assert protocol.receive_data(first + rest) == []
+    failure = Fail(1009, "message of more than 131072 fragments")
+    assert protocol.receive_data(wire.frame("continuation")) == [failure]
+
+
 @pytest.mark.parametrize("limit", [(1 << 63) - 1, 1 << 63, 1 << 70])
 @pytest.mark.parametrize("deflate", [None, {}])
 def test_limits_have_no_limit(core, limit, deflate):
