@@ -117,8 +117,11 @@ class Proxy:
         self.kind = type(self).__name__.lower()
         self.ports = ports
         self.trust = trust
+        # A test run that is killed leaves no proxy behind.
+        guard = shutil.which("setpriv")
+        guarded = [guard, "--pdeathsig", "TERM", *command] if guard else command
         self.process = subprocess.Popen(
-            command,
+            guarded,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
