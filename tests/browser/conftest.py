@@ -42,7 +42,7 @@ def missing(what):
     pytest.skip(f"{what} is missing")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser():
     """Start Chromium, headless."""
     path = shutil.which("chromium") or shutil.which("google-chrome")
