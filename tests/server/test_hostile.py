@@ -72,7 +72,7 @@ def test_slowloris_in_the_request_head(victim):
     """Heads that never end: gunicorn drops them, others are served meanwhile."""
     raise_descriptor_limit(2000)
     wires = [victim.connect() for _ in range(300)]
-    request = victim.client("13").request()
+    request = peers.RFC6455Client(wires[0], victim.host).request()
     for position in range(0, 60, 3):
         for wire in wires:
             wire.send(request[position : position + 3])
