@@ -1,6 +1,7 @@
 """Where a server listens and how it is set up: TLS, unix sockets, IPv6, workers."""
 
 import contextlib
+import signal
 import socket
 import ssl
 import threading
@@ -112,6 +113,44 @@ def test_tls_client_that_goes_without_a_word(tls_server):
     client = tls_server.open("13", "/report-close")
     client.wire.reset()
     tls_server.log.wait(r"^CLOSED True 1006", tls_server.mark)
+
+
+def test_tls_connections_are_closed_when_the_worker_stops(start, certificate):
+    pem = str(certificate / "server.pem")
+    context = ssl.create_default_context(cafile=certificate / "authority.pem")
+    options = ["--certfile", pem, "--keyfile", pem]
+    server = start("ours", "apps:app", *options, tls=context)
+    clients = [server.open(v, "/last-words", origin=server.origin) for v in VERSIONS]
+    for client in clients:
+        assert client.receive() == "ready"
+    server.signal(signal.SIGTERM)
+    for client in clients:
+        code = client.expect_close()
+        assert code == (1001 if client.version == "13" else None)
+    server.process.wait(5)
+    server.log.reader.join(5)
+    assert not server.log.find("Traceback")
+
+
+@pytest.mark.parametrize("kind", ["ours", "gevent"])
+def test_full_worker_goes_on_answering_http(start, kind):
+    """One in ten of its connections is for HTTP; more WebSockets get 503."""
+    server = start(kind, "apps:app", "--worker-connections", "20")
+    server.allowed_faults = [r"\bWARNING\b|handshake refused"]
+    clients = [server.open(VERSIONS[n % 3], origin=server.origin) for n in range(18)]
+    late = server.client("13")
+    late.wire.send(late.request())
+    response = peers.read_response(late.wire)
+    assert response.status == 503
+    assert int(response.field("retry-after")) >= 1
+    late.wire.close()
+    assert server.get("/").body == b"plain HTTP\n"
+    clients.pop().close()
+    server.access_lines("/echo", count=2)
+    client = server.open("13")
+    client.send("there is room again")
+    assert client.receive() == "there is room again"
+    server.check()
 
 
 @pytest.mark.parametrize("kind", GUNICORN)
