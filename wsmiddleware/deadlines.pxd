@@ -4,5 +4,6 @@ cimport cython
 @cython.final
 cdef class Deadlines:
     cdef public bint heard, active
-    cdef object _close_at, _entry, _expire_at, _idle_at, _options, _ping_at, _pong_at
-    cdef object _reactor, _stall_at, _taken, _websocket
+    cdef double _close_at, _expire_at, _idle_at, _ping_at, _pong_at, _stall_at
+    cdef long long _taken
+    cdef object _entry, _options, _reactor, _websocket

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import ref
 
 from wsmiddleware.exceptions import HandshakeError, WebSocketError
 from wsmiddleware.headers import build_extensions, combine, parse_extensions
@@ -271,10 +272,22 @@ def _read_window(name: str, value: str | None, in_offer: bool) -> int:
     return _WINDOW_BITS[value]
 
 
+# A compressor takes some 40 KiB, more than all the rest of a connection. So no more
+# than these are kept: those of the connections that sent something most recently, which
+# are the keys here, in that order. The others make a new one, in some ten microseconds.
+MAX_COMPRESSORS = 256
+_compressing: "dict[ref[PerMessageDeflate], None]" = {}
+
+
+def _forget(codec: "ref[PerMessageDeflate]") -> None:
+    _compressing.pop(codec, None)
+
+
 class PerMessageDeflate:
     """Compress and decompress the messages of one connection (section 7.2)."""
 
     __slots__ = (
+        "__weakref__",
         "_compressor",
         "_inflater",
         "_keep_compressor",
@@ -284,6 +297,7 @@ class PerMessageDeflate:
         "_pending",
         "_produced",
         "_receive_bits",
+        "_ref",
         "_send_bits",
         "_threshold",
         "parameters",
@@ -319,6 +333,7 @@ class PerMessageDeflate:
         # an empty message cannot become smaller
         self._threshold = max(threshold, 1)
         self._compressor: _Compress | None = None
+        self._ref = ref(self, _forget)
         self._inflater: _Decompress | None = None
         # of the message at hand: the bytes that were handed out so far, and whether
         # data came that has not ended with a final block
@@ -348,8 +363,19 @@ class PerMessageDeflate:
             self._compressor = None
             return None
         if self._keep_compressor:
-            self._compressor = compressor
+            self._keep(compressor)
         return compressed[:length]
+
+    def _keep(self, compressor: "_Compress") -> None:
+        self._compressor = compressor
+        _forget(self._ref)
+        _compressing[self._ref] = None
+        if len(_compressing) > MAX_COMPRESSORS:
+            longest_ago = next(iter(_compressing))
+            _forget(longest_ago)
+            codec = longest_ago()
+            if codec is not None:
+                codec._compressor = None
 
     def decompress(self, piece: bytes, *, fin: bool, max_size: int) -> bytes:
         """Return what a piece of a compressed message says; `fin` with the last piece.

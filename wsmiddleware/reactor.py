@@ -190,6 +190,9 @@ class Reactor:
         self._arm()
 
 
+_NOTHING: AbstractContextManager[None] = nullcontext()
+
+
 class GeventReactor(Reactor):
     """Run connections on the hub of the current thread."""
 
@@ -211,7 +214,7 @@ class GeventReactor(Reactor):
 
     def lock(self) -> AbstractContextManager[Any]:
         """Return nothing to hold: greenlets switch only where they wait."""
-        return nullcontext()
+        return _NOTHING
 
     def run(self, function: Callable[[], None]) -> None:
         """Call `function` now."""

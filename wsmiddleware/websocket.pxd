@@ -7,6 +7,7 @@ from wsmiddleware.transport cimport Receiver, Transport
 
 
 cdef double QUICK
+cdef Py_ssize_t QUEUE_PART
 
 
 cdef class WebSocket(Receiver):
@@ -20,20 +21,20 @@ cdef class WebSocket(Receiver):
     cdef public long long messages_received, messages_sent, messages_dropped
     # Its subclass for threads, a plain Python class, reads it.
     cdef readonly object _lock
-    cdef object _opening, _options, _reactor, _queue, _pop_event, _pong, _outbox
+    cdef object _opening, _options, _reactor, _pong, _outbox
     cdef Waiter _receiver
     cdef Protocol _protocol
     cdef Transport _transport
     cdef Deadlines _deadlines
-    cdef list _waiters
+    cdef list _waiters, _queue
     cdef bint _client, _receiving, _ended
-    cdef Py_ssize_t _queued, _outbox_size, _max_queue, _max_queued, _max_buffered
+    cdef Py_ssize_t _next, _queued, _outbox_size, _max_queue, _max_queued, _max_buffered
     cdef double _pinged_at, _controls_since
     cdef long long _ping_count, _controls
 
     cpdef receive(self, timeout=*)
     cdef _wait_for_event(self, give_up_at)
     cpdef send(self, data, binary=*)
-    @cython.locals(events=list, began=double, size=Py_ssize_t)
+    @cython.locals(events=list, began=double, size=Py_ssize_t, waiting=Py_ssize_t)
     cpdef bint data_received(self, bytes data) except -1
     cpdef start_close(self, code=*, reason=*)

@@ -42,6 +42,8 @@ logger = logging.getLogger("wsmiddleware")
 # An application that answers a burst of messages within so many seconds may find the
 # next burst without a turn of the loop, and its answers leave together.
 QUICK = 0.001
+# How many events are taken before their places are
+QUEUE_PART = 64
 
 Opening: TypeAlias = Callable[[str | None, Headers], tuple[Protocol, Transport, bytes]]
 """Completes the handshake: the protocol, the transport, and what is sent first."""
@@ -93,8 +95,9 @@ class WebSocket(Receiver):
         self._receiver: Any = reactor.waiter(self._lock)
         self._receiving = False
         self._waiters: list[Waiter] = []
-        self._queue: deque[Event] = deque()
-        self._pop_event = self._queue.popleft
+        # What waits for the application, from `_next` on; empty when nothing does.
+        self._queue: list[Event] = []
+        self._next = 0
         self._ended = False
         self._pong: bytes | None = None
         self._deadlines = Deadlines(self, options, reactor)
@@ -211,17 +214,26 @@ class WebSocket(Receiver):
         give_up_at = None if timeout is None else monotonic() + timeout
         while True:
             if self._queue:
-                event = self._pop_event()
-                if not self._queue:
-                    self._queued = 0
-                    if self._transport.reading_is_paused:
-                        self._transport.resume_reading()
+                event = self._queue[self._next]
+                self._next += 1
+                if self._next == len(self._queue):
+                    self._empty_queue()
+                elif self._next == QUEUE_PART:
+                    del self._queue[:QUEUE_PART]
+                    self._next = 0
                 if isinstance(event, (str, bytes)):
                     return event
                 self._act(event)
             if self._ended:
                 return None
             self._wait_for_event(give_up_at)
+
+    def _empty_queue(self) -> None:
+        self._queue.clear()
+        self._next = 0
+        self._queued = 0
+        if self._transport is not None and self._transport.reading_is_paused:
+            self._transport.resume_reading()
 
     def _wait_for_event(self, give_up_at: float | None) -> None:
         if self._receiving:
@@ -458,7 +470,8 @@ class WebSocket(Receiver):
             self._deadlines.active = True
             self._receiver.wake_now()
             # Whoever was waiting has run meanwhile, and may have taken them all.
-            if len(self._queue) >= self._max_queue or self._queued > self._max_queued:
+            waiting = len(self._queue) - self._next
+            if waiting >= self._max_queue or self._queued > self._max_queued:
                 self._transport.pause_reading()
         return began > 0.0 and monotonic() - began < QUICK
 
@@ -584,6 +597,7 @@ class WebSocket(Receiver):
         self.close_reason = reason
         self.closed_by = by
         self._queue.clear()
+        self._next = 0
         self._outbox = None
         self._deadlines.start_close()
         self._receiver.wake()

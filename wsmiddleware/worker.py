@@ -62,6 +62,10 @@ class WebSocketWorker(GeventWorker):
         if middleware is None:
             middleware = WebSocketMiddleware(self.wsgi)
             self.wsgi: Any = middleware
+        if self.wsgi is middleware:
+            # A method is called without a C stack of its own, which every connection
+            # that waits would keep: almost one KiB.
+            self.wsgi = middleware.__call__
         connections.attach(self)
         metrics.start(self, middleware.options.metrics_interval)
         if middleware.options.max_blocking is not None:
