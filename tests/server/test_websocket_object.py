@@ -53,6 +53,8 @@ def test_exception_before_the_first_use_is_an_http_error(server):
     client = server.client("13", "/raises-early")
     client.wire.send(client.request())
     assert client.wire.read_to_end().startswith(b"HTTP/1.1 500 ")
+    server.log.wait("RuntimeError: a fault", server.mark)
+    server.settle()
     assert len(server.log.find("RuntimeError: a fault", server.mark)) == 1
 
 
