@@ -107,7 +107,7 @@ class Compression:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DeflateParameters:
     """Hold what both ends agreed on (section 7.1)."""
 
@@ -275,7 +275,7 @@ def _read_window(name: str, value: str | None, in_offer: bool) -> int:
 # A compressor takes some 40 KiB, more than all the rest of a connection. So no more
 # than these are kept: those of the connections that sent something most recently, which
 # are the keys here, in that order. The others make a new one, in some ten microseconds.
-MAX_COMPRESSORS = 256
+MAX_COMPRESSORS = 128
 _compressing: "dict[ref[PerMessageDeflate], None]" = {}
 
 

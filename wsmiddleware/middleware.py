@@ -91,6 +91,7 @@ class WebSocketMiddleware:
         upgrade = Upgrade(self, environ, start_response, server, handshake)
         upgrade.address = address
         connections.add(upgrade.websocket, address)
+        del handshake  # this frame lasts as long as the connection
         return upgrade.run()
 
     @cached_property
@@ -192,6 +193,7 @@ class Upgrade:
         self._close_code = CloseCode.NORMAL_CLOSURE
         self._is_answered = False
         self._is_last = False
+        self._is_compressed = False
         self.websocket = WebSocket(
             self._open,
             middleware.options,
@@ -213,6 +215,9 @@ class Upgrade:
         )
         if connections.is_draining:
             GeventReactor.current().call_at(0.0, self.websocket.go_away)
+        # An idle connection holds what it needs, and no more.
+        self._is_compressed = self._handshake.compression
+        del self._handshake
         return protocol, transport, head
 
     def run(self) -> Iterable[bytes]:
@@ -304,7 +309,7 @@ class Upgrade:
             self._request_line(),
             websocket.version,
             websocket.subprotocol or "-",
-            "yes" if self._handshake.compression else "no",
+            "yes" if self._is_compressed else "no",
             websocket.messages_received,
             websocket.bytes_received,
             websocket.messages_sent,
