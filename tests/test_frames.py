@@ -22,6 +22,16 @@ def test_frames_of_every_length(size):
     assert masked == wire.frame("binary", payload, masked=True)
 
 
+@pytest.mark.parametrize("size", [0, 1, 62, 125, 126, 127, 65535, 65536, 65537])
+def test_frames_of_text_of_every_length(core, size):
+    build_text_frame = core.modules["frames"].build_text_frame
+    for letter in ("a", "\x7f", "\x80", "\u20ac", "\U0001f600"):
+        text = letter * (size // len(letter.encode())) + "b"
+        assert build_text_frame(text) == wire.frame("text", text.encode())
+    with pytest.raises(UnicodeEncodeError):
+        build_text_frame("a" * size + "\ud800")
+
+
 def test_masking_keys_are_fresh_and_unpredictable(monkeypatch):
     """5.3: "the masking key MUST be derived from a strong source of entropy"."""
     keys = MaskingKeys()
