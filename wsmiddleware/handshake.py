@@ -192,21 +192,19 @@ class Handshake55(Handshake):
     """Answer as draft 55, section 5.1, byte for byte."""
 
     def _answer(self, subprotocol: str | None) -> tuple[Protocol, bytes]:
-        lines = [
-            "HTTP/1.1 101 Web Socket Protocol Handshake",
-            "Upgrade: WebSocket",
-            "Connection: Upgrade",
-            f"WebSocket-Origin: {self.origin}",
-            f"WebSocket-Location: {self._location()}",
-        ]
-        if subprotocol is not None:
-            lines.append(f"WebSocket-Protocol: {subprotocol}")
+        head = _build_head(
+            "101 Web Socket Protocol Handshake",
+            "WebSocket",
+            ("WebSocket-Origin", self.origin),
+            ("WebSocket-Location", self._location()),
+            ("WebSocket-Protocol", subprotocol),
+        )
         protocol = Hixie55(
             client=False,
             max_message_size=self.options.max_message_size,
             subprotocol=subprotocol,
         )
-        return protocol, _encode(lines)
+        return protocol, head
 
 
 class Handshake76(Handshake):
@@ -215,22 +213,20 @@ class Handshake76(Handshake):
     numbers: tuple[int, int] = (0, 0)
 
     def _answer(self, subprotocol: str | None) -> tuple[Protocol, bytes]:
-        lines = [
-            "HTTP/1.1 101 WebSocket Protocol Handshake",
-            "Upgrade: WebSocket",
-            "Connection: Upgrade",
-            f"Sec-WebSocket-Location: {self._location()}",
-            f"Sec-WebSocket-Origin: {self.origin}",
-        ]
-        if subprotocol is not None:
-            lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
+        head = _build_head(
+            "101 WebSocket Protocol Handshake",
+            "WebSocket",
+            ("Sec-WebSocket-Location", self._location()),
+            ("Sec-WebSocket-Origin", self.origin),
+            ("Sec-WebSocket-Protocol", subprotocol),
+        )
         protocol = Hixie76(
             client=False,
             max_message_size=self.options.max_message_size,
             subprotocol=subprotocol,
             respond=challenge_response(*self.numbers),
         )
-        return protocol, _encode(lines)
+        return protocol, head
 
 
 class Handshake6455(Handshake):
@@ -246,16 +242,13 @@ class Handshake6455(Handshake):
         return self.deflate is not None
 
     def _answer(self, subprotocol: str | None) -> tuple[Protocol, bytes]:
-        lines = [
-            "HTTP/1.1 101 Switching Protocols",
-            "Upgrade: websocket",
-            "Connection: Upgrade",
-            f"Sec-WebSocket-Accept: {accept_key(self.key)}",
-        ]
-        if subprotocol is not None:
-            lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
-        if self.extensions is not None:
-            lines.append(f"Sec-WebSocket-Extensions: {self.extensions}")
+        head = _build_head(
+            "101 Switching Protocols",
+            "websocket",
+            ("Sec-WebSocket-Accept", accept_key(self.key)),
+            ("Sec-WebSocket-Protocol", subprotocol),
+            ("Sec-WebSocket-Extensions", self.extensions),
+        )
         options = self.options
         protocol = RFC6455(
             client=False,
@@ -266,7 +259,7 @@ class Handshake6455(Handshake):
             deflate=self._make_deflate(),
             subprotocol=subprotocol,
         )
-        return protocol, _encode(lines)
+        return protocol, head
 
     def _make_deflate(self) -> PerMessageDeflate | None:
         compression = _compression(self.options)
@@ -519,6 +512,13 @@ def _build_fields(headers: Headers) -> bytes:
         if RESERVED.fullmatch(name):
             raise ValueError(f"{name} is written by the handshake itself")
         lines.append(f"{name}: {value}")
+    return _encode(lines)
+
+
+def _build_head(status: str, upgrade: str, *fields: tuple[str, str | None]) -> bytes:
+    """Return a 101 up to its last field; a field without a value is left out."""
+    lines = [f"HTTP/1.1 {status}", f"Upgrade: {upgrade}", "Connection: Upgrade"]
+    lines += [f"{name}: {value}" for name, value in fields if value is not None]
     return _encode(lines)
 
 
