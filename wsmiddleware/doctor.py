@@ -13,7 +13,7 @@ from typing import Any
 
 from wsmiddleware.checkup import examine_application
 from wsmiddleware.probe import examine_url
-from wsmiddleware.prompt import header, plain
+from wsmiddleware.prompt import add_request_options, plain
 
 __all__ = ["add_arguments", "run"]
 
@@ -35,24 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     seconds: dict[str, Any] = {"metavar": "S", "type": float}
     add("--idle", help="stay silent for so many seconds, to try a proxy", **seconds)
     add("--timeout", default=10.0, help="seconds to wait for an answer (10)", **seconds)
-    add(
-        "-H",
-        "--header",
-        metavar="'NAME: VALUE'",
-        action="append",
-        default=[],
-        type=header,
-        help="header to send; may be given again",
-    )
-    add(
-        "-s",
-        "--subprotocol",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="subprotocol to offer; may be given again",
-    )
-    add("--insecure", action="store_true", help="take any certificate")
+    add_request_options(add)
 
 
 def run(arguments: argparse.Namespace) -> int:

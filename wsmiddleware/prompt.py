@@ -70,6 +70,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     versions = ["13", "8", "7", "76", "55"]
     add("--version", choices=versions, default="13", help="protocol version (13)")
     add("--origin", help="origin to name, such as https://example.com")
+    add_request_options(add)
+    add("--proxy", metavar="URL", help="proxy to use; with '' none")
+    add("--unix", metavar="PATH", help="unix socket to connect to")
+    count: dict[str, Any] = {"metavar": "N", "type": int}
+    seconds: dict[str, Any] = {"metavar": "S", "type": float}
+    add("--redirects", default=0, help="how many redirects to follow (0)", **count)
+    add("--timeout", default=10.0, help="seconds to connect in (10)", **seconds)
+    add(
+        "--wait",
+        default=1.0,
+        help="seconds of silence to wait for when a piped input has ended (1)",
+        **seconds,
+    )
+    add("--json", action="store_true", help="print each event as a line of JSON")
+
+
+def add_request_options(add: Callable[..., Any]) -> None:
+    """Add the options that say what a request carries, and whom it trusts."""
     add(
         "-H",
         "--header",
@@ -88,19 +106,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="subprotocol to offer; may be given again",
     )
     add("--insecure", action="store_true", help="take any certificate")
-    add("--proxy", metavar="URL", help="proxy to use; with '' none")
-    add("--unix", metavar="PATH", help="unix socket to connect to")
-    count: dict[str, Any] = {"metavar": "N", "type": int}
-    seconds: dict[str, Any] = {"metavar": "S", "type": float}
-    add("--redirects", default=0, help="how many redirects to follow (0)", **count)
-    add("--timeout", default=10.0, help="seconds to connect in (10)", **seconds)
-    add(
-        "--wait",
-        default=1.0,
-        help="seconds of silence to wait for when a piped input has ended (1)",
-        **seconds,
-    )
-    add("--json", action="store_true", help="print each event as a line of JSON")
 
 
 def header(text: str) -> tuple[str, str]:
