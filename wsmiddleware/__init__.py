@@ -8,6 +8,7 @@ with connect("wss://example.com/chat") as ws:
     ws.send("hello")
 """
 
+from wsmiddleware.broadcast import broadcast
 from wsmiddleware.client import connect
 from wsmiddleware.events import CloseCode
 from wsmiddleware.exceptions import (
@@ -31,5 +32,6 @@ __all__ = [
     "WebSocket",
     "WebSocketError",
     "WebSocketMiddleware",
+    "broadcast",
     "connect",
 ]

@@ -279,6 +279,14 @@ MAX_COMPRESSORS = 128
 _compressing: "dict[ref[PerMessageDeflate], None]" = {}
 
 
+def _compress_with(compressor: "_Compress", payload: bytes) -> bytes | None:
+    # Section 7.2.1: compress, end with an empty stored block, remove its tail
+    compressed = compressor.compress(payload)
+    compressed += compressor.flush(zlib.Z_SYNC_FLUSH)
+    length = len(compressed) - len(_TAIL)
+    return compressed[:length] if length < len(payload) else None
+
+
 def _forget(codec: "ref[PerMessageDeflate]") -> None:
     _compressing.pop(codec, None)
 
@@ -333,7 +341,7 @@ class PerMessageDeflate:
         # an empty message cannot become smaller
         self._threshold = max(threshold, 1)
         self._compressor: _Compress | None = None
-        self._ref = ref(self, _forget)
+        self._ref: ref[PerMessageDeflate] | None = None
         self._inflater: _Decompress | None = None
         # of the message at hand: the bytes that were handed out so far, and whether
         # data came that has not ended with a final block
@@ -348,26 +356,45 @@ class PerMessageDeflate:
         """
         if len(payload) < self._threshold:
             return None
-        compressor = self._compressor
-        if compressor is None:
-            compressor = zlib.compressobj(
-                self._level, zlib.DEFLATED, self._send_bits, self._mem_level
-            )
-        # Section 7.2.1: compress, end with an empty stored block, remove its tail
-        compressed = compressor.compress(payload)
-        compressed += compressor.flush(zlib.Z_SYNC_FLUSH)
-        length = len(compressed) - len(_TAIL)
-        if length >= len(payload):
+        compressor = self._compressor or self._new_compressor()
+        compressed = _compress_with(compressor, payload)
+        if compressed is None:
             # The compressor has seen what the peer will not: drop it, lest it refers
             # to that. A copy kept for this case would cost time with every message.
             self._compressor = None
-            return None
-        if self._keep_compressor:
+        elif self._keep_compressor:
             self._keep(compressor)
-        return compressed[:length]
+        return compressed
+
+    @property
+    def wire_format(self) -> tuple[int, ...]:
+        """Return what decides how a message is compressed by itself."""
+        return self._send_bits, self._level, self._mem_level, self._threshold
+
+    def compress_alone(self, payload: bytes) -> bytes | None:
+        """Return the compressed form that refers to no other message, as `compress`.
+
+        Whoever is sent it has another context than ours then: see `forget_context`.
+        """
+        if len(payload) < self._threshold:
+            return None
+        return _compress_with(self._new_compressor(), payload)
+
+    def forget_context(self) -> None:
+        """Refer to nothing that was sent before."""
+        self._compressor = None
+        if self._ref is not None:
+            _forget(self._ref)
+
+    def _new_compressor(self) -> "_Compress":
+        return zlib.compressobj(
+            self._level, zlib.DEFLATED, self._send_bits, self._mem_level
+        )
 
     def _keep(self, compressor: "_Compress") -> None:
         self._compressor = compressor
+        if self._ref is None:
+            self._ref = ref(self, _forget)
         _forget(self._ref)
         _compressing[self._ref] = None
         if len(_compressing) > MAX_COMPRESSORS:

@@ -9,6 +9,7 @@ reads them.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from wsmiddleware.events import ChallengeResponse, Close, CloseCode, Event, Fail
 from wsmiddleware.protocol import (
@@ -169,6 +170,16 @@ class Hixie55(Protocol):
     def send_binary(self, data: bytes | bytearray | memoryview) -> bytes:
         """Raise TypeError: these drafts carry text only."""
         raise TypeError(f"version {self.version} carries text only, send a str")
+
+    def send_shared(self, message: str | bytes, encoded: dict[Any, bytes]) -> bytes:
+        """Return the octets of a message that goes to other connections as well."""
+        if not isinstance(message, str):
+            return self.send_binary(message)
+        self._require_open()
+        octets = encoded.get("hixie")
+        if octets is None:
+            octets = encoded["hixie"] = self.send_text(message)
+        return octets
 
     def send_ping(self, payload: bytes = b"") -> bytes:
         """Return nothing: there is no ping."""

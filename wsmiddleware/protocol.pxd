@@ -7,5 +7,6 @@ cdef class Protocol:
     cpdef list receive_data(self, bytes data)
     cpdef bytes send_text(self, str text)
     cpdef bytes send_binary(self, data)
+    cpdef bytes send_shared(self, message, dict encoded)
     cpdef void _move(self, what) except *
     cpdef void _require_open(self) except *

@@ -12,6 +12,8 @@ The closing handshake (RFC 6455, section 7.1) is a table of states, `TRANSITIONS
     OPEN --received--> CLOSE_RECEIVED --sent--> CLOSED
 """
 
+from typing import Any
+
 from wsmiddleware.events import Event
 from wsmiddleware.exceptions import ConnectionClosed
 
@@ -79,6 +81,14 @@ class Protocol:
 
         Raises ConnectionClosed once a close was sent, TypeError when the generation
         carries text only.
+        """
+        raise NotImplementedError
+
+    def send_shared(self, message: str | bytes, encoded: dict[Any, bytes]) -> bytes:
+        """Return the octets of a message that goes to other connections as well.
+
+        `encoded` holds the octets for each wire format that has had its turn. Raises
+        what `send_text` and `send_binary` raise.
         """
         raise NotImplementedError
 

@@ -45,6 +45,10 @@ cdef class RFC6455(Protocol):
     cdef _read_control(self)
     cpdef bytes send_text(self, str text)
     cpdef bytes send_binary(self, data)
+    cpdef bytes send_shared(self, message, dict encoded)
+    @cython.final
+    @cython.locals(first=int, payload=bytes)
+    cdef _encode_shared(self, message)
     @cython.final
     @cython.locals(first=int)
     cdef bytes _send_message(self, int opcode, bytes payload)

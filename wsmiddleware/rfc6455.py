@@ -302,6 +302,32 @@ class RFC6455(Protocol):
         payload = data if type(data) is bytes else bytes(memoryview(data))
         return self._send_message(BINARY, payload)
 
+    def send_shared(self, message: str | bytes, encoded: dict[Any, bytes]) -> bytes:
+        """Return the octets of a message that goes to other connections as well."""
+        self._require_open()
+        if self._client:  # each frame has a masking key of its own
+            if isinstance(message, str):
+                return self.send_text(message)
+            return self.send_binary(message)
+        wire_format = None if self._deflate is None else self._deflate.wire_format
+        octets = encoded.get(wire_format)
+        if octets is None:
+            octets = encoded[wire_format] = self._encode_shared(message)
+        if self._deflate is not None and octets[0] & RSV1:
+            # The peer will have seen what our compressor has not.
+            self._deflate.forget_context()
+        return octets
+
+    def _encode_shared(self, message: str | bytes) -> bytes:
+        first = FIN | (TEXT if isinstance(message, str) else BINARY)
+        payload = message.encode() if isinstance(message, str) else message
+        if self._deflate is not None:
+            compressed = self._deflate.compress_alone(payload)
+            if compressed is not None:
+                first |= RSV1
+                payload = compressed
+        return self._build(first, payload)
+
     def _send_message(self, opcode: int, payload: bytes) -> bytes:
         self._require_open()
         first = FIN | opcode

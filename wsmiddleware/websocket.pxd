@@ -35,6 +35,8 @@ cdef class WebSocket(Receiver):
     cpdef receive(self, timeout=*)
     cdef _wait_for_event(self, give_up_at)
     cpdef send(self, data, binary=*)
+    @cython.locals(transport=Transport)
+    cpdef bint send_shared(self, message, dict encoded) except -1
     @cython.locals(events=list, began=double, size=Py_ssize_t, waiting=Py_ssize_t)
     cpdef bint data_received(self, bytes data) except -1
     cpdef start_close(self, code=*, reason=*)

@@ -361,6 +361,26 @@ class WebSocket(Receiver):
             raise TimeoutError("the peer did not take what was sent in time")
         return True
 
+    def send_shared(self, message: str | bytes, encoded: dict[Any, bytes]) -> bool:
+        """Send what goes to other connections as well, if that can be done at once.
+
+        `wsmiddleware.broadcast` calls it; `encoded` holds the octets that were made
+        for others.
+        """
+        transport = self._transport
+        if self._opening is not None or self._ended or transport.closed:
+            return False
+        if self._outbox or transport.buffered >= self._max_buffered:
+            return False
+        try:
+            octets = self._protocol.send_shared(message, encoded)
+        except (ConnectionClosed, TypeError):
+            return False
+        self.messages_sent += 1
+        self._deadlines.active = True
+        transport.write(octets)
+        return True
+
     def send_json(self, value: Any) -> None:
         """Send a value as a JSON text message."""
         self.send(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
@@ -686,6 +706,11 @@ class ThreadedWebSocket(WebSocket):
         """Send a message."""
         with self._lock:
             super().send(data, binary)
+
+    def send_shared(self, message: str | bytes, encoded: dict[Any, bytes]) -> bool:
+        """Send what goes to other connections as well."""
+        with self._lock:
+            return super().send_shared(message, encoded)
 
     def ping(self, payload: bytes = b"") -> None:
         """Send a ping."""
