@@ -3,7 +3,7 @@ from wsmiddleware._native cimport write_pieces as write_pieces
 from wsmiddleware._native cimport write_some as write_some
 
 cdef Py_ssize_t READ_SIZE, MAX_READ_SIZE, FLUSH_SIZE
-cdef int MAX_READS
+cdef int MAX_READS, MAX_LOOSE
 
 
 cdef class Receiver:
@@ -21,7 +21,7 @@ cdef class Transport:
     cdef bint _flush_scheduled, _finishing, _peer_ended
     cdef bytes _initial
     cdef Receiver _receiver
-    cdef Py_ssize_t _read_size
+    cdef Py_ssize_t _read_size, _loose
     cdef list _out
     cdef public Py_ssize_t buffered
     cdef public long long bytes_received, bytes_sent

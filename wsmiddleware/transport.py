@@ -25,6 +25,8 @@ MAX_READ_SIZE = 1 << 18
 # Writes are joined up to this size.
 FLUSH_SIZE = 1 << 16
 KEEPALIVE_PROBES = 4
+# Pieces that wait for the peer before they are joined
+MAX_LOOSE = 256
 # Reads of one connection before the loop turns to the others.
 MAX_READS = 16
 
@@ -89,6 +91,7 @@ class Transport:
         self._writer: Any = None
         self._read_size = READ_SIZE
         self._out: list[Any] = []
+        self._loose = 0
         # The turn of the loop in which something was last sent
         self._turn: int | None = None
         self._flush_scheduled = False
@@ -210,12 +213,20 @@ class Transport:
         self._out.append(data)
         self.buffered += len(data)
         if not self._joins_writes or self._waits_for_peer():
+            self._join_loose()
             return
         if self.buffered >= FLUSH_SIZE:
             self.flush()
         elif not self._flush_scheduled:
             self._flush_scheduled = True
             self._loop.run_callback(self._flush_scheduled_writes)
+
+    def _join_loose(self) -> None:
+        # An object for each small message would hold many times its octets.
+        self._loose += 1
+        if self._loose == MAX_LOOSE:
+            self._out[-MAX_LOOSE:] = [b"".join(self._out[-MAX_LOOSE:])]
+            self._loose = 0
 
     def _write_now(self, data: bytes) -> None:
         try:
