@@ -498,9 +498,12 @@ def challenge_response(number1: int, number2: int) -> Callable[[bytes], bytes]:
     return respond
 
 
+_DEFAULT_COMPRESSION = Compression()
+
+
 def _compression(options: Options) -> Compression | None:
     if options.compression is True:
-        return Compression()
+        return _DEFAULT_COMPRESSION
     return options.compression or None
 
 

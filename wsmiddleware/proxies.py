@@ -8,6 +8,8 @@ __all__ = ["client_address", "forwarded_host", "forwarded_scheme"]
 
 
 def _is_trusted(address: str, trusted: Sequence[str]) -> bool:
+    if not trusted:
+        return False
     # A WSGI server has no address for the peer of a unix socket.
     if not address:
         return "unix" in trusted

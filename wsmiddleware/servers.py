@@ -206,6 +206,9 @@ def find_in(root: Any, kind: type[T]) -> T | None:
     Middlewares wrap what they are given in closures, partials, bound methods or
     attributes; all of these are looked into.
     """
+    # What a server passes is a method, and mostly nobody has wrapped it.
+    if isinstance(root, MethodType) and isinstance(root.__self__, kind):
+        return root.__self__
     waiting = deque([root])
     seen = {id(root)}
     while waiting and len(seen) < MAX_OBJECTS:
