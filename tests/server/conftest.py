@@ -249,7 +249,9 @@ class Server:
     def ask_to_stop(self):
         self.close_wires()
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            # gunicorn's workers look once a second whether a SIGTERM has come.
+            quick = self.gunicorn and self.worker_count
+            self.process.send_signal(signal.SIGINT if quick else signal.SIGTERM)
 
     def stop(self):
         """End the process, at once if it does not end by itself; return its status."""

@@ -17,6 +17,7 @@ import pytest
 
 from . import peers
 from .apps import LIMIT
+from .conftest import launch
 
 MEBIBYTE = 1 << 20
 
@@ -49,12 +50,23 @@ def settled(server, baseline):
         time.sleep(0.2)
 
 
-@pytest.fixture
-def victim(start):
-    server = start("ours", "apps:app", "--worker-connections", "2000")
-    server.baseline = census(server)
-    server.allowed_faults = [r"\bWARNING\b"]
+@pytest.fixture(scope="module")
+def running_victim():
+    server = launch("ours", "apps:app", "--worker-connections", "2000")
     yield server
+    server.stop()
+
+
+@pytest.fixture
+def victim(running_victim):
+    """Lend a worker to one test, and see that it is unharmed afterwards."""
+    server = running_victim
+    server.mark = server.log.mark()
+    server.allowed_faults = [r"\bWARNING\b"]
+    server.baseline = census(server)
+    yield server
+    server.close_wires()
+    settled(server, server.baseline)
     quick_get(server)
     server.check()
 
