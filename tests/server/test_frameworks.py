@@ -77,7 +77,6 @@ def test_wrapped_application_is_not_wrapped_twice(shared, application):
         assert peers.read_response(client.wire).status == 403
         client.wire.close()
     server.settle()
-    server.settle()
     refusals = server.log.find(r"http://evil\.example", server.mark)
     assert len(refusals) == 3, "refused, or logged, more than once"
 
