@@ -5,6 +5,7 @@ import json
 import random
 import time
 import tracemalloc
+import weakref
 import zlib
 from pathlib import Path
 
@@ -489,6 +490,108 @@ def test_contexts_are_dropped_after_each_message(monkeypatch):
     for _ in range(2):
         assert inflate(receiver, sender.compress(b"a" * 50)) == b"a" * 50
     assert created == [(5, zlib.DEFLATED, -10, 5), (-10,)] * 2
+
+
+@pytest.fixture
+def compressors(monkeypatch):
+    """Make no compressor count that other tests left; list those that are created."""
+    created = []
+    original = zlib.compressobj
+
+    def compressobj(*arguments):
+        created.append(arguments)
+        return original(*arguments)
+
+    monkeypatch.setattr(deflate, "_compressing", type(deflate._compressing)())
+    monkeypatch.setattr(deflate.zlib, "compressobj", compressobj)
+    return created
+
+
+def test_compressors_are_kept_for_those_who_sent_most_recently(compressors):
+    pairs = [make_pair() for _ in range(deflate.MAX_COMPRESSORS)]
+    text = b"the same text again and again"
+
+    def send(number):
+        """Send a message, see it arrive, and tell whether it took a compressor."""
+        before = len(compressors)
+        sender, receiver = pairs[number]
+        assert inflate(receiver, sender.compress(text * 3)) == text * 3
+        return len(compressors) > before
+
+    assert all([send(number) for number in range(len(pairs))])
+    assert not any([send(number) for number in range(len(pairs))])
+    # the first one sends once more, so that the second is now the longest ago
+    assert not send(0)
+    pairs.append(make_pair())
+    assert send(-1)
+    assert not send(0)
+    assert send(1)
+    assert send(2)
+    assert not send(-1)
+
+
+def test_whose_connection_ended_takes_nobodys_place(compressors):
+    def live_and_die():
+        sender, _ = make_pair()
+        sender.compress(b"a" * 50)
+
+    sender, receiver = make_pair()
+    sender.compress(b"a" * 50)
+    for _ in range(2 * deflate.MAX_COMPRESSORS):
+        live_and_die()
+    before = len(compressors)
+    sender.compress(b"a" * 50)
+    assert len(compressors) == before
+    assert len(deflate._compressing) == 1
+
+
+def test_one_that_is_just_going_gives_up_its_place(compressors):
+    """Its reference may be dead before it is forgotten, while garbage is collected."""
+    gone, _ = make_pair()
+    reference = weakref.ref(gone)
+    deflate._compressing[reference] = None
+    del gone
+    senders = [make_pair()[0] for _ in range(deflate.MAX_COMPRESSORS)]
+    for sender in senders:
+        sender.compress(b"a" * 50)
+    assert reference not in deflate._compressing
+    assert len(deflate._compressing) == deflate.MAX_COMPRESSORS
+
+
+def test_what_was_compressed_alone_leaves_the_context_behind(compressors):
+    sender, receiver = make_pair()
+    text = b"the same text again and again"
+    assert sender.compress_alone(b"") is None
+    for _ in range(2):
+        assert inflate(receiver, sender.compress(text)) == text
+        alone = sender.compress_alone(text)
+        assert inflate(receiver, alone) == text
+        sender.forget_context()
+    assert len(compressors) == 4
+    # a context that there is not can be forgotten
+    sender.forget_context()
+    make_pair()[0].forget_context()
+    threshold, _ = make_pair(threshold=100)
+    assert threshold.compress_alone(b"a" * 99) is None
+    assert threshold.compress_alone(random.Random(1).randbytes(100)) is None
+    assert threshold.compress_alone(b"a" * 100) is not None
+
+
+def test_wire_formats_are_equal_when_what_is_sent_is():
+    formats = {
+        make_pair()[0].wire_format,
+        make_pair(client_max_window_bits=9)[0].wire_format,
+        make_pair(server_no_context_takeover=True)[0].wire_format,
+    }
+    assert len(formats) == 1
+    others = {
+        make_pair(server_max_window_bits=9)[0].wire_format,
+        make_pair(threshold=9)[0].wire_format,
+        Compression(threshold=0, level=1)
+        .codec(DeflateParameters(), client=False)
+        .wire_format,
+    }
+    assert len(formats | others) == 4
 
 
 @pytest.mark.parametrize("takeover", [True, False])

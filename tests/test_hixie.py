@@ -124,12 +124,25 @@ def test_no_text_ends_its_frame_early(core, version):
         protocol.send_text("\udcff")
 
 
+def test_a_shared_text_is_encoded_once(core):
+    encoded = {}
+    first, second = make_protocol(core, "55"), make_protocol(core, "76")
+    octets = first.send_shared("Hell\u00f8", encoded)
+    assert octets == b"\0Hell\xc3\xb8\xff"
+    assert second.send_shared("Hell\u00f8", encoded) is octets
+    first.send_close()
+    with pytest.raises(ConnectionClosed):
+        first.send_shared("late", {})
+
+
 @pytest.mark.parametrize("version", ["55", "76"])
 def test_there_is_text_only(core, version):
     protocol = make_protocol(core, version)
     with pytest.raises(TypeError) as caught:
         protocol.send_binary(b"a")
     assert str(caught.value) == f"version {version} carries text only, send a str"
+    with pytest.raises(TypeError):
+        protocol.send_shared(b"a", {})
     assert not protocol.has_ping
     assert protocol.send_ping(b"a") == b""
     assert protocol.send_pong(b"a") == b""

@@ -22,6 +22,7 @@ DELIVERY = st.tuples(ENDS, st.just("deliver"), st.integers(1, 200))
 STEPS = st.one_of(
     st.tuples(ENDS, st.just("send"), TEXTS | BLOBS),
     st.tuples(ENDS, st.just("send"), TEXTS | BLOBS),
+    st.tuples(ENDS, st.just("share"), TEXTS | BLOBS),
     st.tuples(ENDS, st.just("control"), st.builds(Ping, CONTROL)),
     st.tuples(ENDS, st.just("control"), st.builds(Pong, CONTROL)),
     DELIVERY,
@@ -80,12 +81,17 @@ class Joined:
             if octets:
                 self.send(end, value, octets)
         else:
-            self.step_message(end, value)
+            self.step_message(end, value, what == "share")
 
-    def step_message(self, end, message):
+    def step_message(self, end, message, shared):
         protocol = self.ends[end]
-        text = isinstance(message, str)
-        send = protocol.send_text if text else protocol.send_binary
+        send = protocol.send_text if isinstance(message, str) else protocol.send_binary
+        if shared:
+            # what all connections get, compressed without a context
+
+            def send(message):
+                return protocol.send_shared(message, {})
+
         if end in self.closed:
             with pytest.raises(ConnectionClosed):
                 send(message)
@@ -126,7 +132,9 @@ def test_rfc6455_arrives_as_it_was_sent(core, configs, steps, closes, rest):
     joined.finish()
 
 
-TEXT_STEPS = st.one_of(st.tuples(ENDS, st.just("send"), TEXTS), DELIVERY)
+TEXT_STEPS = st.one_of(
+    st.tuples(ENDS, st.sampled_from(["send", "share"]), TEXTS), DELIVERY
+)
 
 
 @given(steps=st.lists(TEXT_STEPS, max_size=30))

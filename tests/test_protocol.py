@@ -12,6 +12,7 @@ from wsmiddleware.protocol import TRANSITIONS, Protocol
         ("receive_data", (b"",)),
         ("send_text", ("",)),
         ("send_binary", (b"",)),
+        ("send_shared", ("", {})),
         ("send_ping", ()),
         ("send_pong", ()),
         ("send_close", ()),

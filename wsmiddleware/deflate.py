@@ -11,6 +11,7 @@ refers to nothing before it. The peer's must be kept for as long as it may refer
 
 import sys
 import zlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -275,8 +276,10 @@ def _read_window(name: str, value: str | None, in_offer: bool) -> int:
 # A compressor takes some 40 KiB, more than all the rest of a connection. So no more
 # than these are kept: those of the connections that sent something most recently, which
 # are the keys here, in that order. The others make a new one, in some ten microseconds.
+# An ordered dict and not a dict: its operations are safe while connections end, and
+# so are forgotten, at any time and in any thread.
 MAX_COMPRESSORS = 128
-_compressing: "dict[ref[PerMessageDeflate], None]" = {}
+_compressing: "OrderedDict[ref[PerMessageDeflate], None]" = OrderedDict()
 
 
 def _compress_with(compressor: "_Compress", payload: bytes) -> bytes | None:
@@ -398,9 +401,7 @@ class PerMessageDeflate:
         _forget(self._ref)
         _compressing[self._ref] = None
         if len(_compressing) > MAX_COMPRESSORS:
-            longest_ago = next(iter(_compressing))
-            _forget(longest_ago)
-            codec = longest_ago()
+            codec = _compressing.popitem(last=False)[0]()
             if codec is not None:
                 codec._compressor = None
 
