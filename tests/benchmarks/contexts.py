@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 
+from wsmiddleware import deflate
 from wsmiddleware.deflate import Compression, DeflateParameters
 
 WINDOWS = range(9, 16)
@@ -44,6 +45,8 @@ def records(size):
 
 def weigh(side, bits, mem_level, connections):
     """Return the KiB that one connection's context holds."""
+    # of which a process keeps no more than that
+    deflate.MAX_COMPRESSORS = connections
     payload = records(70_000)
     config = Compression(max_window_bits=bits, mem_level=mem_level)
     agreed = DeflateParameters(server_max_window_bits=bits, client_max_window_bits=bits)
