@@ -10,6 +10,8 @@ gets its close at once.
 import logging
 import os
 import time
+from collections.abc import Callable
+from traceback import walk_tb
 from typing import Any
 
 import gevent
@@ -47,6 +49,9 @@ class WebSocketWorker(GeventWorker):
     def run(self) -> None:
         """Serve until the worker is to stop."""
         self._names = {id(sock): _Name(sock.getsockname()) for sock in self.sockets}
+        if self.cfg.is_ssl:
+            hub = get_hub()
+            hub.handle_error = _without_handshakes(hub.handle_error, self.log)
         super().run()
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
@@ -86,6 +91,20 @@ class WebSocketWorker(GeventWorker):
     def _quit(self, sig: int, frame: Any) -> None:
         _wait_for_closes()
         super().handle_quit(sig, frame)
+
+
+def _without_handshakes(handle_error: Callable[..., None], log: Any) -> Any:
+    # What a peer does wrong in its TLS handshake is one line of the log; gevent would
+    # print a traceback of thirty for everyone who speaks HTTP to this port.
+    def handle(context: Any, kind: Any, value: Any, traceback: Any) -> None:
+        names = {frame.f_code.co_name for frame, _ in walk_tb(traceback)}
+        is_handshake = names >= {"wrap_socket_and_handle", "do_handshake"}
+        if is_handshake and issubclass(kind, OSError):
+            log.info("TLS handshake failed: %s", value)
+        else:
+            handle_error(context, kind, value, traceback)
+
+    return handle
 
 
 class _Name:
