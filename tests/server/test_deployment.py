@@ -95,14 +95,22 @@ def test_tls_many_senders(tls_server):
     client.close()
 
 
-def test_tls_client_that_does_not_speak_tls(tls_server):
-    # gevent's server reports it before any request is there.
-    tls_server.allowed_faults = ["Traceback"]
+@pytest.mark.parametrize(
+    "data",
+    [b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n", b"", b"\x16\x03\x01\x02\x00\x01"],
+    ids=["HTTP", "nothing", "half of a hello"],
+)
+def test_tls_handshake_that_fails(tls_server, data):
+    if tls_server.kind != "ours":
+        tls_server.allowed_faults = ["Traceback"]  # gevent's own, for each of them
     with socket.create_connection(tls_server.address, timeout=10) as sock:
-        sock.sendall(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")
-        with contextlib.suppress(ConnectionResetError):
+        sock.sendall(data)
+        with contextlib.suppress(OSError):  # the server may have been faster
+            sock.shutdown(socket.SHUT_WR)
             while sock.recv(4096):
                 pass
+    if tls_server.kind == "ours":
+        tls_server.log.wait(r"\[INFO\] TLS handshake failed: ", tls_server.mark)
     client = tls_server.open("13")
     client.send("others are unaffected")
     assert client.receive() == "others are unaffected"
