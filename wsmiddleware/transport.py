@@ -79,7 +79,7 @@ class Transport:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock = sock
         self._fd: int = sock.fileno()
-        self._tls = hasattr(sock, "pending")
+        self._tls = hasattr(type(sock), "pending")
         self._reactor = reactor
         self._loop = reactor.loop
         # gevent's libuv loop does not count its iterations.
