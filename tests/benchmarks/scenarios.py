@@ -154,6 +154,15 @@ SCENARIOS = {
             unit="connection",
         ),
         Scenario(
+            "handshake",
+            "open, and leave without a close",
+            ("--mode=connect", "--connections=16", "--abrupt"),
+            group="connect",
+            counted=100,
+            most=20_000,
+            unit="connection",
+        ),
+        Scenario(
             "http",
             "plain HTTP, a connection each",
             ("--mode=http", "--connections=16"),

@@ -100,9 +100,9 @@ TARGETS = [
         ratio(cpu("drip20k", "ours"), cpu("drip2k", "ours"), by=10),
     ),
     Target(
-        "open and close, CPU of a plain request",
+        "handshake, CPU of a plain request",
         1.25,  # at least 0.8 as many a second
-        ratio(cpu("connect", "ours"), cpu("http", "ours")),
+        ratio(cpu("handshake", "ours"), cpu("http", "ours")),
     ),
     Target("fan-out, CPU of bare sends", 1.3, like_raw(cpu, "fanout")),
 ]
