@@ -294,7 +294,9 @@ def test_redirects_have_an_end(scripted):
     requests = []
 
     def script(wire):
-        requests.append(refuse(wire, "302 x", "Location: /again"))
+        # Noted before it is answered, so that the client cannot be faster.
+        requests.append(wire)
+        refuse(wire, "302 x", "Location: /again")
 
     server = scripted(script)
     with pytest.raises(HandshakeError) as caught:
