@@ -40,3 +40,11 @@ def concurrently(*functions):
 def sleep(seconds):
     """Let others run."""
     (time if MODE == "threads" else gevent).sleep(seconds)
+
+
+def until(condition):
+    """Look again and again until a condition holds, and let others run meanwhile."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        sleep(0.01)

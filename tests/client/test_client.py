@@ -12,7 +12,7 @@ from wsmiddleware import ConnectionClosed, HandshakeError, InvalidURL
 from wsmiddleware.channel import Establishing, GreenletWaiting, ThreadWaiting
 from wsmiddleware.client import ClientOptions, connect
 
-from .concurrency import MODE, concurrently, sleep
+from .concurrency import MODE, concurrently, sleep, until
 from .scripted import (
     CLOSE,
     PING,
@@ -504,10 +504,11 @@ def test_a_connection_that_failed_lets_the_next_one_go(scripted):
 
 
 def test_waiting_for_the_turn_has_an_end(scripted):
-    released = threading.Event()
+    arrived, released = threading.Event(), threading.Event()
 
     def script(wire):
         request = Request(wire)
+        arrived.set()
         released.wait(PATIENCE)
         wire.send(answer_13(request))
 
@@ -516,6 +517,7 @@ def test_waiting_for_the_turn_has_an_end(scripted):
 
     def impatient():
         try:
+            until(arrived.is_set)
             with pytest.raises(TimeoutError, match="until another connection to 127"):
                 connect(server.url(), establishing=establishing, open_timeout=0.3)
             with pytest.raises(TimeoutError, match="opening handshake|until another"):
@@ -526,7 +528,6 @@ def test_waiting_for_the_turn_has_an_end(scripted):
     def patient():
         connect(server.url(), establishing=establishing).close()
 
-    # The first of two has the turn.
     concurrently(patient, impatient)
     assert not establishing._queues
 
