@@ -10,7 +10,7 @@ What each server does, and what was measured, is in docs/design.md.
 
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from socket import SHUT_WR
@@ -31,6 +31,20 @@ MAX_OBJECTS = 500
 
 LINGER_TIME = 1.0
 LINGER_READS = 64
+
+# The keys that gunicorn makes anew for every request
+COMMON_KEYS = {
+    key: key
+    for key in (
+        *("HTTP_HOST", "HTTP_CONNECTION", "HTTP_UPGRADE", "HTTP_ORIGIN", "HTTP_COOKIE"),
+        *("HTTP_USER_AGENT", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING"),
+        *("HTTP_ACCEPT_LANGUAGE", "HTTP_CACHE_CONTROL", "HTTP_PRAGMA"),
+        *("HTTP_SEC_FETCH_DEST", "HTTP_SEC_FETCH_MODE", "HTTP_SEC_FETCH_SITE"),
+        *("HTTP_SEC_WEBSOCKET_KEY", "HTTP_SEC_WEBSOCKET_VERSION"),
+        *("HTTP_SEC_WEBSOCKET_EXTENSIONS", "HTTP_SEC_WEBSOCKET_PROTOCOL"),
+        *("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PROTO"),
+    )
+}
 
 
 class Server:
@@ -83,7 +97,8 @@ class Server:
 class GunicornServer(Server):
     """Be gunicorn's `gevent` worker, or one derived from it."""
 
-    def __init__(self, environ: Mapping[str, Any], response: Any) -> None:
+    def __init__(self, environ: dict[str, Any], response: Any) -> None:
+        self._environ = environ
         self._socket = environ["gunicorn.socket"]
         self._response = response
         self._unreader = response.req.unreader
@@ -107,7 +122,18 @@ class GunicornServer(Server):
         initial = buffer.getvalue()
         buffer.seek(0)
         buffer.truncate()
+        # From here on gunicorn writes nothing, no early hints and no 500 either.
+        self._response.headers_sent = True
+        self._environ.pop("wsgi.early_hints", None)
+        self._save_memory()
         return self._socket, initial
+
+    def _save_memory(self) -> None:
+        # The request may last for days, and has its headers twice.
+        self._response.req.headers = []
+        items = list(self._environ.items())
+        self._environ.clear()
+        self._environ.update((COMMON_KEYS.get(key, key), value) for key, value in items)
 
     def end(self, bytes_sent: int) -> Iterable[bytes]:
         """Fill in the response as if it had been sent; gunicorn then closes."""
@@ -120,6 +146,12 @@ class GunicornServer(Server):
         response.chunked = False
         response.sent = bytes_sent
         response.force_close()
+        # For the access log
+        response.req.headers = [
+            (key[5:].replace("_", "-"), value)
+            for key, value in self._environ.items()
+            if key.startswith("HTTP_")
+        ]
         return []
 
 
@@ -177,7 +209,7 @@ class PywsgiServer(Server):
         return []
 
 
-def find_server(environ: Mapping[str, Any], start_response: Any) -> Server | None:
+def find_server(environ: dict[str, Any], start_response: Any) -> Server | None:
     """Return the server of this request if it is one that can be taken over."""
     if "gunicorn.socket" in environ:
         from gunicorn.http.wsgi import Response

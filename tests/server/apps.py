@@ -249,6 +249,16 @@ def timeout(environ, start_response):
     return echo(environ, start_response)
 
 
+def hints(environ, start_response):
+    """Try to send a 103 of HTTP into the stream."""
+    send_early_hints = environ["wsgi.early_hints"]
+    ws = environ["wsgi.websocket"]
+    ws.accept()
+    send_early_hints([("Link", "</style.css>; rel=preload")])
+    ws.send(str("wsgi.early_hints" in environ))
+    return []
+
+
 def nibble(environ, start_response):
     """Echo, with a receive that is given up many times in the middle of frames."""
     ws = environ["wsgi.websocket"]
@@ -407,6 +417,7 @@ PATHS = {
     "/exits": handler_exits,
     "/goodbye": goodbye,
     "/has-websocket": has_websocket,
+    "/hints": hints,
     "/info": info,
     "/keepalive": keepalive,
     "/last-words": last_words,

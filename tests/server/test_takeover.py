@@ -259,3 +259,19 @@ def test_log_of_the_refusal_has_its_status(server, token):
     client.wire.send(client.request())
     assert peers.read_response(client.wire).status == 401
     assert [status for status, _, _ in server.access_lines(path)] == [401]
+
+
+@pytest.mark.parametrize("kind", ["ours", "ours-fast", "gevent", "gevent-fast"])
+def test_no_early_hints_after_the_handshake(shared, kind):
+    client = shared(kind).open("13", "/hints")
+    assert client.receive() == "False"
+    assert client.expect_close() == 1000
+
+
+@pytest.mark.parametrize("kind", ["ours", "ours-fast", "gevent"])
+def test_headers_of_the_request_for_an_access_log(start, kind):
+    words = "HEADERS %({host}i)s %({x-name}i)s %({sec-websocket-version}i)s"
+    server = start(kind, "apps:app", "--access-logformat", words)
+    client = server.client("13", fields=[("X-Name", "somebody")]).connect()
+    client.close()
+    server.log.wait(f"^HEADERS {server.host} somebody 13$")
