@@ -272,3 +272,21 @@ def test_key_number_is_what_a_client_hid(number, spaces, data):
 def test_a_key_of_many_digits_costs_nothing():
     with pytest.raises(ValueError, match="a key"):
         key_number("9" * 60_000 + " ")
+
+
+def test_a_key_may_have_any_number_of_leading_zeros():
+    """Draft 76: "its decimal digits, concatenated"."""
+    assert key_number("0" * 300 + "12 3  ") == 41
+
+
+# What is refused
+
+
+def test_a_refusal_names_the_versions_that_are_served():
+    """RFC 6455, 4.2.2: "a |Sec-WebSocket-Version| header field indicating the
+    version(s) the server is capable of understanding"; drafts 55 and 76 have none."""
+    for served, named in ((("8", "55", "13"), ["13, 8"]), (("76", "55"), [])):
+        with pytest.raises(Refusal) as caught:
+            make_handshake("8", Options(versions=served), without=["Upgrade"])
+        headers = caught.value.headers
+        assert [value for key, value in headers if "Version" in key] == named

@@ -61,6 +61,9 @@ a proxy removed them. For nginx, in the location of this path:
     proxy_set_header Host $http_host;
 """
 
+# RFC 2616, 3.2.2: http_URL = "http:" "//" host [ ":" port ] [ abs_path [ "?" query ]]
+_ABSOLUTE = re.compile(r"https?://([^/?#]+)(.*)", re.IGNORECASE)
+
 # The fields that the handshake itself writes
 RESERVED = re.compile(
     r"connection|upgrade|content-length|transfer-encoding"
@@ -86,14 +89,13 @@ def _bad_request(text: str) -> Refusal:
     return Refusal("400 Bad Request", text)
 
 
-def _upgrade_required(text: str) -> Refusal:
-    # RFC 6455, 4.4: the answer has "one or more |Sec-WebSocket-Version| header fields
-    # indicating the versions the server is willing to use"
-    headers = [
-        ("Upgrade", "websocket"),
-        ("Connection", "Upgrade"),
-        ("Sec-WebSocket-Version", ", ".join(HYBI_VERSIONS)),
-    ]
+def _upgrade_required(text: str, options: Options) -> Refusal:
+    headers = [("Upgrade", "websocket"), ("Connection", "Upgrade")]
+    # RFC 6455, 4.2.2: "a |Sec-WebSocket-Version| header field indicating the
+    # version(s) the server is capable of understanding"
+    versions = [version for version in HYBI_VERSIONS if version in options.versions]
+    if versions:
+        headers.append(("Sec-WebSocket-Version", ", ".join(versions)))
     return Refusal("426 Upgrade Required", text, headers)
 
 
@@ -119,7 +121,8 @@ def key_number(key: str) -> int:
     spaces = key.count(" ")
     if not digits or not spaces:
         raise ValueError("a key without a digit or without a space")
-    number, rest = divmod(int(digits[:200]), spaces)
+    # Longer than any number: not converted, for the conversion's cost.
+    number, rest = divmod(int(digits.lstrip("0")[:200] or "0"), spaces)
     if rest:
         raise ValueError("a key whose number is not a multiple of its spaces")
     if number > 0xFFFFFFFF:
@@ -269,16 +272,17 @@ class Handshake6455(Handshake):
 
 
 def read_handshake(
-    environ: Mapping[str, Any], resource_name: str, options: Options
+    environ: Mapping[str, Any], target: str, options: Options
 ) -> Handshake:
     """Check a request and return its handshake; raises Refusal.
 
-    `environ` is a WSGI environ, `resource_name` the target of the request exactly as
-    it was requested.
+    `environ` is a WSGI environ, `target` that of the request exactly as it was
+    requested.
     """
     _check_request(environ)
-    site = _read_site(environ, options)
-    _check_upgrade(environ)
+    authority, resource_name = _read_target(target)
+    site = _read_site(environ, authority, options)
+    _check_upgrade(environ, options)
     version = _read_version(environ, options)
     _check_body(environ, version)
     handshake = _READERS[version](environ, resource_name, site, version, options)
@@ -296,30 +300,49 @@ def _check_request(environ: Mapping[str, Any]) -> None:
             [("Allow", "GET")],
         )
     http_version = environ.get("SERVER_PROTOCOL", "")
-    if http_version != "HTTP/1.1":
+    if not re.fullmatch(r"HTTP/1\.[1-9]", http_version):
         raise Refusal(
             "505 HTTP Version Not Supported",
             f"A WebSocket handshake needs HTTP/1.1, not {http_version}.",
         )
 
 
-def _read_site(environ: Mapping[str, Any], options: Options) -> Site:
+def _read_target(target: str) -> tuple[str, str]:
+    """Return the authority that a request's target has, "" for none, and the rest."""
+    # RFC 6455, 4.2.1: "a 'Request-URI' [RFC2616] that should be interpreted as a
+    # /resource name/ defined in Section 3 (or an absolute HTTP/HTTPS URI containing
+    # the /resource name/)"
+    if target.startswith("/"):
+        return "", target
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None:
+        raise _bad_request("The target of the request is not a resource name.")
+    authority, name = match.groups()
+    return authority, name if name.startswith("/") else f"/{name}"
+
+
+def _read_site(environ: Mapping[str, Any], authority: str, options: Options) -> Site:
     # RFC 6455, 4.2.1: "A |Host| header field containing the server's authority."
     host = forwarded_host(environ, options.trusted_proxies)
     if not host:
         raise _bad_request("A WebSocket handshake needs a Host header.")
+    if authority:
+        # RFC 2616, 5.2: "If Request-URI is an absoluteURI, the host is part of the
+        # Request-URI. Any Host header field value in the request MUST be ignored."
+        environ = {**environ, "HTTP_HOST": authority}
+        host = forwarded_host(environ, options.trusted_proxies)
     try:
         return Site.parse(forwarded_scheme(environ, options.trusted_proxies), host)
     except ValueError as error:
         raise _bad_request(f"The Host header is {error}.") from None
 
 
-def _check_upgrade(environ: Mapping[str, Any]) -> None:
+def _check_upgrade(environ: Mapping[str, Any], options: Options) -> None:
     # RFC 6455, 4.2.1: "An |Upgrade| header field containing the value 'websocket',
     # treated as an ASCII case-insensitive value." and "A |Connection| header field
     # that includes the token 'Upgrade', treated as an ASCII case-insensitive value."
     if "HTTP_UPGRADE" not in environ:
-        raise _upgrade_required(STRIPPED)
+        raise _upgrade_required(STRIPPED, options)
     if not has_token(environ.get("HTTP_CONNECTION", ""), "upgrade"):
         raise _bad_request(STRIPPED)
 
@@ -329,7 +352,8 @@ def _read_version(environ: Mapping[str, Any], options: Options) -> str:
     if version not in options.versions:
         served = ", ".join(options.versions)
         raise _upgrade_required(
-            f"WebSocket version {version or 'missing'}: this server speaks {served}."
+            f"WebSocket version {version or 'missing'}: this server speaks {served}.",
+            options,
         )
     return version
 
@@ -368,10 +392,11 @@ def _read_6455(
     key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "")
     if not _is_key(key):
         raise _bad_request("Sec-WebSocket-Key is not 16 bytes in base64.")
-    # hybi-07 to -12 have "Sec-WebSocket-Origin" where RFC 6455 has "Origin".
-    origin = environ.get(
-        "HTTP_ORIGIN" if version == "13" else "HTTP_SEC_WEBSOCKET_ORIGIN"
-    )
+    # hybi-07 to -10 have "Sec-WebSocket-Origin"; hybi-11 and -12, whose version is
+    # still 8, have "Origin" as RFC 6455 has.
+    origin = environ.get("HTTP_ORIGIN")
+    if version != "13":
+        origin = environ.get("HTTP_SEC_WEBSOCKET_ORIGIN", origin)
     offered = _read_subprotocols(environ)
     handshake = Handshake6455(version, origin, site, resource_name, offered, options)
     handshake.key = key
