@@ -863,3 +863,28 @@ def test_any_octets_are_an_answer_or_an_error(version, octets, cut):
     for answer in (octets, good_answer(make(version))[:cut] + octets):
         with suppress(HandshakeError):
             make(version).feed(answer)
+
+
+@pytest.mark.parametrize("version", ["55", "76"])
+def test_cookies_are_handled_only_when_nothing_has_failed(version, feed):
+    """Draft 55, 4.1, step 23: "then fail the Web Socket connection and abort these
+    steps.  Otherwise, handle each entry in the /headers/ list as follows: [...] If the
+    entry's name is "set-cookie" [...] Handle the cookie"."""
+    for more, kept in (
+        ([], 1),
+        (["Sec-WebSocket-Origin: a", "WebSocket-Origin: a"], 0),
+    ):
+        handshake = make(version)
+        octets = octets_of([*good_lines(handshake), "Set-Cookie: a=1", *more])
+        with suppress(HandshakeError):
+            feed(handshake, octets + digest(handshake))
+        assert ("set-cookie", "a=1") in handshake.headers
+        assert handshake.cookie_headers.count(("set-cookie", "a=1")) == kept
+
+
+def test_cookies_of_a_refusal_are_http_s(feed):
+    """RFC 6455, 4.1: "If the status code received from the server is not 101, the
+    client handles the response per HTTP [RFC2616] procedures."."""
+    handshake = make("13")
+    error_of(feed, handshake, b"HTTP/1.1 401 Who\r\nSet-Cookie: a=1\r\n\r\n")
+    assert handshake.cookie_headers == [("Set-Cookie", "a=1")]

@@ -391,7 +391,8 @@ class _Attempt:
                 pass
         finally:
             if self._options.cookies is not None:
-                _keep_cookies(self._options.cookies, self._url, handshake.headers)
+                headers = handshake.cookie_headers
+                _keep_cookies(self._options.cookies, self._url, headers)
 
     def _receive(self, channel: Channel) -> bytes:
         try:

@@ -143,6 +143,11 @@ class ClientHandshake(ABC):
         return self._response.headers
 
     @property
+    def cookie_headers(self) -> list[Header]:
+        """Return those of the answer's headers that may set cookies."""
+        return self.headers
+
+    @property
     def refused(self) -> bool:
         """Tell whether the server has refused, and only its body is awaited."""
         return self._response.has_head and self.status != 101
@@ -327,6 +332,13 @@ class Hixie55Handshake(ClientHandshake):
         # Step 7: "Send the /origin/ value, converted to ASCII lowercase".
         scheme = "https" if self.url.secure else "http"
         self._origin = (request.origin or f"{scheme}://{self.url.hostport}").lower()
+
+    @property
+    def cookie_headers(self) -> list[Header]:
+        """Return the answer's headers once it is found to be good, none before."""
+        # Step 23: "fail the Web Socket connection and abort these steps.  Otherwise
+        # [...] Handle the cookie". What has failed sets none.
+        return self.headers if self._step is _Step.DONE else []
 
     def request(self) -> bytes:
         """Return the octets that open the handshake (steps 5 to 10)."""

@@ -2,6 +2,7 @@
 
 import socket
 import time
+from http.cookiejar import CookieJar
 
 import pytest
 from server.peers import PATIENCE
@@ -377,3 +378,17 @@ def test_connection_that_cannot_be_opened():
         port = sock.getsockname()[1]
         with pytest.raises(ConnectionRefusedError, match=f"127.0.0.1 port {port}"):
             connect(f"ws://127.0.0.1:{port}/", version="55")
+
+
+@pytest.mark.parametrize(("origin", "kept"), [(ORIGIN, ["a"]), ("http://b", [])])
+def test_what_fails_sets_no_cookies(server, origin, kept):
+    """Step 23: "fail the Web Socket connection and abort these steps.  Otherwise, [...]
+    Handle the cookie"."""
+    cookies = b"Set-Cookie: a=1\r\n"
+    server.answer = GOOD + fields(server.server, Origin=origin) + cookies + b"\r\n"
+    jar = CookieJar()
+    try:
+        server.connect(cookies=jar).close()
+    except HandshakeError:
+        assert kept == []
+    assert [cookie.name for cookie in jar] == kept
