@@ -153,3 +153,23 @@ def test_reading_stops_when_the_application_lags_behind(ends):
     assert websocket.reading_is_paused
     assert [websocket.receive() for _ in range(40)] == ["x" * 1000] * 40
     assert not websocket.reading_is_paused
+
+
+def test_others_have_their_turn_while_a_peer_floods(ends):
+    websocket, peer = ends
+    peer.send(burst(*[b"x"] * 6400))
+    received = []
+    turns = [0]
+
+    def serve():
+        for message in websocket:
+            received.append(message)
+
+    server = gevent.spawn(serve)
+    with gevent.Timeout(10):
+        while len(received) < 6400:
+            gevent.sleep(0)
+            turns.append(len(received))
+    longest = max(b - a for a, b in zip(turns, turns[1:], strict=False))
+    assert longest <= 64
+    server.kill()

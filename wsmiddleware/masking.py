@@ -48,7 +48,12 @@ def _mask_blocks(data: bytes, start: int, end: int, key: bytes) -> list[bytes]:
 
 def mask_text_in_python(data: bytes, start: int, end: int, keys: bytes, at: int) -> str:
     """Return the text that is `data[start:end]`; raises UnicodeDecodeError."""
-    return mask_part_in_python(data, start, end, keys, at, 0).decode()
+    size = end - start
+    if size > BLOCK:
+        return mask_part_in_python(data, start, end, keys, at, 0).decode()
+    masked = int.from_bytes(data[start:end], "little")
+    mask = int.from_bytes((keys[at : at + 4] * (size // 4 + 1))[:size], "little")
+    return (masked ^ mask).to_bytes(size, "little").decode()
 
 
 try:

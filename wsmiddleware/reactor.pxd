@@ -2,6 +2,7 @@ cdef class Waiter:
     cpdef bint wait(self, timeout=*) except -1
     cpdef wake(self)
     cpdef wake_now(self)
+    cpdef give_way(self)
 
 
 cdef class GreenletWaiter(Waiter):
@@ -9,3 +10,4 @@ cdef class GreenletWaiter(Waiter):
     cpdef bint wait(self, timeout=*) except -1
     cpdef wake(self)
     cpdef wake_now(self)
+    cpdef give_way(self)

@@ -58,6 +58,10 @@ class Waiter:
         """Wake the caller, and let it run before anything else if that is possible."""
         raise NotImplementedError
 
+    def give_way(self) -> None:
+        """Let others run before the caller goes on."""
+        raise NotImplementedError
+
 
 # What gevent adds to it is one check, that it is not the hub that waits.
 _switch = greenlet.switch
@@ -104,6 +108,10 @@ class GreenletWaiter(Waiter):
         else:
             self._hub.loop.run_callback(self._switch_to, greenlet)
 
+    def give_way(self) -> None:
+        """Let the loop and other greenlets run."""
+        gevent.sleep(0)
+
     def _switch_to(self, greenlet: Any) -> None:
         # It may have been woken by something else meanwhile, and wait elsewhere.
         if self._greenlet is greenlet:
@@ -128,6 +136,9 @@ class ThreadWaiter(Waiter):
         self._condition.notify_all()
 
     wake_now = wake
+
+    def give_way(self) -> None:
+        """Do nothing: threads take turns by themselves."""
 
 
 class Reactor:

@@ -42,7 +42,7 @@ logger = logging.getLogger("wsmiddleware")
 # An application that answers a burst of messages within so many seconds may find the
 # next burst without a turn of the loop, and its answers leave together.
 QUICK = 0.001
-# How many events are taken before their places are
+# How many events are taken at a stretch before others have their turn
 QUEUE_PART = 64
 
 Opening: TypeAlias = Callable[[str | None, Headers], tuple[Protocol, Transport, bytes]]
@@ -213,14 +213,16 @@ class WebSocket(Receiver):
                 return None
         give_up_at = None if timeout is None else monotonic() + timeout
         while True:
+            if self._next == QUEUE_PART:
+                self._give_way()
             if self._queue:
                 event = self._queue[self._next]
                 self._next += 1
                 if self._next == len(self._queue):
-                    self._empty_queue()
-                elif self._next == QUEUE_PART:
-                    del self._queue[:QUEUE_PART]
-                    self._next = 0
+                    self._queue.clear()
+                    self._next = self._queued = 0
+                    if self._transport.reading_is_paused:
+                        self._transport.resume_reading()
                 if isinstance(event, (str, bytes)):
                     return event
                 self._act(event)
@@ -228,12 +230,11 @@ class WebSocket(Receiver):
                 return None
             self._wait_for_event(give_up_at)
 
-    def _empty_queue(self) -> None:
-        self._queue.clear()
+    def _give_way(self) -> None:
+        # A peer that sends faster than we read would keep everybody else waiting.
+        del self._queue[:QUEUE_PART]
         self._next = 0
-        self._queued = 0
-        if self._transport is not None and self._transport.reading_is_paused:
-            self._transport.resume_reading()
+        self._receiver.give_way()
 
     def _wait_for_event(self, give_up_at: float | None) -> None:
         if self._receiving:
