@@ -8,12 +8,18 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from wsmiddleware.events import Close, Fail
 
-# Other work on the machine makes a time limit for each example a coin toss.
-settings.register_profile("wsmiddleware", deadline=None, print_blob=True)
+# Other work on the machine makes a time limit for each example, or for making a few
+# of them, a coin toss.
+settings.register_profile(
+    "wsmiddleware",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("wsmiddleware")
 
 # The rooms whose source is compiled, or which hold on to one that is, upwards.
