@@ -1,10 +1,11 @@
-"""The three ways in which a client's caller waits: see `conftest.py`."""
+"""The three ways in which a client's caller waits, see `conftest.py`; and its time."""
 
 import os
 import threading
 import time
 
 import gevent
+import pytest
 from server.peers import PATIENCE
 
 MODE = os.environ.get("WSMIDDLEWARE_CLIENT_MODE", "threads")
@@ -48,3 +49,21 @@ def until(condition):
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         sleep(0.01)
+
+
+def expect_timeout(attempt, doing, seconds=0.2):
+    """See an attempt to connect end when its time is up, and say what it was doing.
+
+    A slow machine may not come so far in so little time; then there is more of it.
+    """
+    while True:
+        started = time.monotonic()
+        with pytest.raises(TimeoutError) as caught:
+            attempt(open_timeout=seconds)
+        assert 0.75 * seconds < time.monotonic() - started < seconds + 5
+        words = f"connection not open within {seconds:g} s: "
+        assert str(caught.value).startswith(words)
+        if str(caught.value).startswith(words + doing):
+            return
+        seconds *= 2
+        assert seconds < PATIENCE, f"never {doing}, but {caught.value}"

@@ -7,6 +7,7 @@ own; there WSMIDDLEWARE_CLIENT_MODE names the way.
 """
 
 import os
+import socket
 
 import gevent
 import pytest
@@ -68,3 +69,11 @@ def scripted():
         server.stop()
     for server in servers:
         server.check()
+
+
+@pytest.fixture
+def refusing_port():
+    """A port that nobody listens on, and nobody else is given."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()[1]

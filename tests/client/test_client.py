@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+from functools import partial
 from http.cookiejar import CookieJar
 
 import pytest
@@ -12,7 +13,7 @@ from wsmiddleware import ConnectionClosed, HandshakeError, InvalidURL
 from wsmiddleware.channel import Establishing, GreenletWaiting, ThreadWaiting
 from wsmiddleware.client import ClientOptions, connect
 
-from .concurrency import MODE, concurrently, sleep, until
+from .concurrency import MODE, concurrently, expect_timeout, sleep, until
 from .scripted import (
     CLOSE,
     PING,
@@ -354,13 +355,6 @@ def resolve(monkeypatch):
 
 
 @pytest.fixture
-def refusing_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        yield sock.getsockname()[1]
-
-
-@pytest.fixture
 def silent_port():
     """A port whose connections are neither accepted nor refused."""
     with socket.socket() as listener:
@@ -389,7 +383,7 @@ def test_an_address_that_does_not_answer_leaves_time_for_others(
 ):
     server = scripted(echo_13)
     resolve([("127.0.0.1", silent_port), ("127.0.0.1", server.port)])
-    with connect("ws://two.example/", open_timeout=1):
+    with connect("ws://two.example/", open_timeout=4):
         pass
 
 
@@ -401,34 +395,29 @@ def test_no_address_can_be_reached(resolve, refusing_port):
 
 def test_a_name_that_does_not_resolve():
     with pytest.raises(socket.gaierror):
-        connect("ws://nowhere.invalid/")
+        connect("ws://nowhere.invalid/", open_timeout=None)
 
 
 # Deadlines
 
 
 def test_connecting_has_an_end(silent_port):
-    with pytest.raises(TimeoutError) as caught:
-        connect(f"ws://127.0.0.1:{silent_port}/", open_timeout=0.2)
-    assert str(caught.value) == (
-        f"connection not open within 0.2 s: connecting to 127.0.0.1 port {silent_port}"
+    expect_timeout(
+        partial(connect, f"ws://127.0.0.1:{silent_port}/"),
+        f"connecting to 127.0.0.1 port {silent_port}",
     )
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_handshake_has_an_end(scripted, version):
     server = scripted(lambda wire: wire.read_to_end())
-    started = time.monotonic()
-    with pytest.raises(TimeoutError, match=r"within 0\.2 s: opening handshake"):
-        connect(server.url(), version=version, open_timeout=0.2)
-    assert time.monotonic() - started < 5
+    expect_timeout(partial(connect, server.url(), version=version), "opening handshake")
 
 
 def test_the_tls_handshake_has_an_end(scripted):
     server = scripted(lambda wire: wire.read_to_end())
     url = server.url().replace("ws:", "wss:")
-    with pytest.raises(TimeoutError, match=r"0\.2 s: TLS handshake with 127\.0\.0\.1"):
-        connect(url, open_timeout=0.2)
+    expect_timeout(partial(connect, url), "TLS handshake with 127.0.0.1")
 
 
 def test_resolving_has_an_end(monkeypatch):
@@ -437,8 +426,8 @@ def test_resolving_has_an_end(monkeypatch):
 
     for waiting in (ThreadWaiting, GreenletWaiting):
         monkeypatch.setattr(waiting, "resolve", resolve)
-    with pytest.raises(TimeoutError, match=r"within 0\.2 s: resolving slow\.example"):
-        connect("ws://slow.example/", open_timeout=0.2)
+    with pytest.raises(TimeoutError, match=r"within 10 s: resolving slow\.example"):
+        connect("ws://slow.example/", open_timeout=10)
 
 
 def test_the_close_has_an_end(scripted):
@@ -449,7 +438,8 @@ def test_the_close_has_an_end(scripted):
     ws = connect(scripted(script).url(), close_timeout=0.2)
     started = time.monotonic()
     ws.close()
-    assert 0.15 < time.monotonic() - started < 5
+    # The default is 5 s.
+    assert 0.15 < time.monotonic() - started < 4.5
 
 
 # One connection at a time (draft 55, section 4.1, step 1)
@@ -485,11 +475,17 @@ def test_one_connection_is_established_at_a_time(scripted):
 
 
 def test_any_number_is_established_when_it_is_switched_off(scripted):
-    crowd = Crowd()
-    server = scripted(crowd.script)
+    everyone = threading.Barrier(3)
+
+    def script(wire):
+        request = Request(wire)
+        everyone.wait(PATIENCE)
+        wire.send(answer_13(request))
+        expect_close(wire, 1000)
+
+    server = scripted(script)
     for ws in concurrently(*[lambda: connect(server.url(), establishing=None)] * 3):
         ws.close()
-    assert crowd.most == 3
 
 
 def test_a_connection_that_failed_lets_the_next_one_go(scripted):
@@ -518,10 +514,15 @@ def test_waiting_for_the_turn_has_an_end(scripted):
     def impatient():
         try:
             until(arrived.is_set)
-            with pytest.raises(TimeoutError, match="until another connection to 127"):
-                connect(server.url(), establishing=establishing, open_timeout=0.3)
-            with pytest.raises(TimeoutError, match="opening handshake|until another"):
-                connect(server.url(), establishing=Establishing(), open_timeout=0.3)
+            expect_timeout(
+                partial(connect, server.url(), establishing=establishing),
+                "waiting until another connection to 127.0.0.1 is open",
+            )
+            # Others need not wait for it.
+            expect_timeout(
+                partial(connect, server.url(), establishing=Establishing()),
+                "opening handshake",
+            )
         finally:
             released.set()
 
@@ -539,17 +540,22 @@ def test_pings_are_answered_and_pongs_measured(scripted):
     def script(wire):
         accept_13(wire)
         wire.send(frame(PING, b"are you there"))
-        assert read_frame(wire) == (PONG, b"are you there")
-        opcode, payload = read_frame(wire)
-        assert opcode == PING
-        wire.send(frame(PONG, payload))
-        wire.send(frame(TEXT, b"enough"))
-        expect_close(wire, 1000)
+        # A ping of the client's may be sooner.
+        while (item := read_frame(wire))[0] == PING:
+            pass
+        assert item == (PONG, b"are you there")
+        while (item := read_frame(wire))[0] == PING:
+            wire.send(frame(PONG, item[1]) + frame(TEXT, b"ponged"))
+        assert item[0] == CLOSE
+        wire.send(frame(*item))
 
-    with connect(
-        scripted(script).url(), ping_interval=0.1, ping_timeout=PATIENCE
-    ) as ws:
-        assert ws.receive(timeout=PATIENCE) == "enough"
+    settings = {"ping_interval": 0.1, "ping_timeout": PATIENCE}
+    with connect(scripted(script).url(), **settings) as ws:
+        # A pong that is behind the next ping tells nothing.
+        for _ in range(100):
+            assert ws.receive(timeout=PATIENCE) == "ponged"
+            if ws.latency is not None:
+                break
         assert 0 < ws.latency < PATIENCE
 
 
@@ -562,7 +568,8 @@ def test_a_server_that_disappears_is_found_out(scripted):
     ws = connect(scripted(script).url(), ping_interval=0.1, ping_timeout=0.2)
     started = time.monotonic()
     assert ws.receive(timeout=PATIENCE) is None
-    assert time.monotonic() - started < 5
+    # The defaults are 25 s and 20 s.
+    assert time.monotonic() - started < 10
     assert ws.close_code == 1006
     assert "ping" in ws.close_reason
 
@@ -684,4 +691,4 @@ def test_gevent_can_take_the_connecting_caller_away(scripted, silent_port):
         connect(server.url(), open_timeout=PATIENCE)
     # The turn was given back.
     other = scripted(echo_13)
-    connect(other.url(), open_timeout=2).close()
+    connect(other.url(), open_timeout=PATIENCE).close()

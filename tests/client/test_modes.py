@@ -39,7 +39,7 @@ def test_the_client_in_greenlets(mode, run):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        timeout=900,
     )
     print(result.stdout)
     assert result.returncode == 0

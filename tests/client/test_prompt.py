@@ -45,9 +45,12 @@ CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\r")
 
 
 def pipe(url, *arguments, data=b""):
-    """Run the command with an input, and return its status and both of its outputs."""
+    """Run the command with an input, and return its status and both of its outputs.
+
+    It waits long enough for what a slow server sends.
+    """
     result = subprocess.run(
-        [*COMMAND, url, "--wait", "0.2", *arguments],
+        [*COMMAND, url, "--wait", "2", *arguments],
         input=data,
         capture_output=True,
         timeout=PATIENCE,
@@ -190,7 +193,7 @@ def test_the_options_reach_the_server(scripted):
     url = scripted(script).url("/x?y")
     status, _, _ = pipe(
         *(url, "--origin", "http://o.example", "-H", "A: 1", "--header", "B:2:3"),
-        *("--subprotocol", "c", "-s", "d"),
+        *("--subprotocol", "c", "-s", "d", "--wait", "0"),
     )
     (request,) = requests
     assert status == 0
@@ -244,7 +247,7 @@ def test_the_end_of_the_input_waits_for_what_is_still_coming(scripted):
             wire.send(frame(TEXT, b"tick"))
         expect_close(wire, 1000)
 
-    assert pipe(scripted(script).url(), "--wait", "2")[:2] == (0, "tick\n" * 3)
+    assert pipe(scripted(script).url())[:2] == (0, "tick\n" * 3)
 
 
 def test_the_server_ends_it_while_the_input_goes_on(scripted):
@@ -392,7 +395,7 @@ class Terminal:
         while self.process.poll() is None:
             assert time.monotonic() < deadline, self.shown
             self.type(key)
-            while select.select([self.master], [], [], 0.5)[0] and self._read():
+            while select.select([self.master], [], [], 3)[0] and self._read():
                 pass
         while self._read():
             pass

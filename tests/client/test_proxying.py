@@ -13,6 +13,7 @@ import time
 
 import pytest
 import trustme
+from server.conftest import reserve
 from server.peers import PATIENCE
 
 from wsmiddleware import HandshakeError
@@ -36,12 +37,6 @@ def find(program):
     if found is None:
         pytest.skip(f"{program} is missing")
     return found
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 @contextlib.contextmanager
@@ -83,28 +78,28 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tinyproxy(folder):
     """An HTTP proxy that asks for Basic credentials."""
-    program, port = find("tinyproxy"), free_port()
+    program = find("tinyproxy")
     configuration = folder / "tinyproxy.conf"
-    configuration.write_text(
-        f"Port {port}\nListen 127.0.0.1\nTimeout 60\nMaxClients 20\n"
-        f"LogLevel Info\nAllow 127.0.0.1\nBasicAuth {NAME} {PASSWORD}\n"
-    )
-    command = [program, "-d", "-c", configuration]
-    with running(command, port, folder / "tinyproxy.log"):
-        yield port
+    with reserve("127.0.0.1") as [port]:
+        configuration.write_text(
+            f"Port {port}\nListen 127.0.0.1\nTimeout 60\nMaxClients 20\n"
+            f"LogLevel Info\nAllow 127.0.0.1\nBasicAuth {NAME} {PASSWORD}\n"
+        )
+        command = [program, "-d", "-c", configuration]
+        with running(command, port, folder / "tinyproxy.log"):
+            yield port
 
 
 @pytest.fixture(scope="module")
 def squid(folder):
     """An HTTP proxy that asks for Digest credentials."""
-    program, port = find("squid"), free_port()
+    program = find("squid")
     helper = find("/usr/lib/squid/digest_file_auth")
     secret = hashlib.md5(f"{NAME}:here:{PASSWORD}".encode()).hexdigest()
     passwords = folder / "squid.passwords"
     passwords.write_text(f"{NAME}:here:{secret}\n")
     configuration = folder / "squid.conf"
-    configuration.write_text(
-        f"http_port 127.0.0.1:{port}\n"
+    settings = (
         f"auth_param digest program {helper} -c {passwords}\n"
         "auth_param digest children 1\n"
         "auth_param digest realm here\n"
@@ -116,20 +111,22 @@ def squid(folder):
         "pinger_enable off\nshutdown_lifetime 0 seconds\nvisible_hostname here\n"
         f"coredump_dir {folder}\n"
     )
-    command = [program, "-N", "-f", configuration]
-    with running(command, port, folder / "squid.log"):
-        yield port
+    with reserve("127.0.0.1") as [port]:
+        configuration.write_text(f"http_port 127.0.0.1:{port}\n{settings}")
+        command = [program, "-N", "-f", configuration]
+        with running(command, port, folder / "squid.log"):
+            yield port
 
 
 @pytest.fixture(scope="module")
 def microsocks(folder):
     """A SOCKS5 proxy that asks for a password."""
-    program, port = find("microsocks"), free_port()
-    command = [
-        *(program, "-i", "127.0.0.1", "-p", str(port), "-u", NAME, "-P", PASSWORD),
-    ]
-    with running(command, port, folder / "microsocks.log"):
-        yield port
+    program = find("microsocks")
+    with reserve("127.0.0.1") as [port]:
+        place = ["-i", "127.0.0.1", "-p", str(port)]
+        command = [program, *place, "-u", NAME, "-P", PASSWORD]
+        with running(command, port, folder / "microsocks.log"):
+            yield port
 
 
 def with_password(scheme, port, password="pass%2Dword", host="127.0.0.1"):
@@ -217,19 +214,21 @@ def test_wrong_credentials_for_socks(microsocks, scripted):
     assert not can_heal(caught.value)
 
 
-def test_a_proxy_that_cannot_reach_the_server(proxy):
-    url = f"ws://127.0.0.1:{free_port()}/"
+def test_a_proxy_that_cannot_reach_the_server(proxy, refusing_port):
+    url = f"ws://127.0.0.1:{refusing_port}/"
     with pytest.raises(HandshakeError, match="refused") as caught:
         connect(url, proxy=proxy)
     assert can_heal(caught.value)
 
 
 @pytest.mark.parametrize("variable", ["https_proxy", "ALL_PROXY", "ws_proxy"])
-def test_the_environments_proxy(tinyproxy, scripted, monkeypatch, variable):
+def test_the_environments_proxy(
+    tinyproxy, scripted, monkeypatch, refusing_port, variable
+):
     server = scripted(echo_13)
     monkeypatch.setenv(variable, with_password("http", tinyproxy))
     assert echoes(server.url())
-    monkeypatch.setenv(variable, f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv(variable, f"http://127.0.0.1:{refusing_port}")
     with pytest.raises(ConnectionRefusedError):
         connect(server.url())
     assert echoes(server.url(), proxy=None)

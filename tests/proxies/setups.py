@@ -13,7 +13,15 @@ from pathlib import Path
 
 import pytest
 from server import peers
-from server.conftest import ACCESS_FORMAT, OURS, ROOT, Log, Server, search_path
+from server.conftest import (
+    ACCESS_FORMAT,
+    OURS,
+    ROOT,
+    Log,
+    Server,
+    reserve,
+    search_path,
+)
 
 HERE = Path(__file__).parent
 DOCUMENTED = ROOT / "docs" / "deployment"
@@ -33,24 +41,6 @@ def missing(what):
     if os.environ.get("WSMIDDLEWARE_REQUIRE"):
         pytest.fail(f"{what} is missing, and WSMIDDLEWARE_REQUIRE is set")
     pytest.skip(f"{what} is missing")
-
-
-@contextlib.contextmanager
-def reserve(*addresses):
-    """Hold a port on each address, which a server may take but nobody is given.
-
-    Two sockets may share a port until one listens, if both set SO_REUSEADDR, as
-    servers do.
-    """
-    with contextlib.ExitStack() as stack:
-        ports = []
-        for place in addresses:
-            family = socket.AF_INET6 if ":" in place else socket.AF_INET
-            sock = stack.enter_context(socket.socket(family))
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((place, 0))
-            ports.append(sock.getsockname()[1])
-        yield ports
 
 
 def accepts(place):

@@ -10,8 +10,9 @@ import sys
 
 import pytest
 from server import peers
+from server.conftest import reserve
 
-from .setups import HERE, Gunicorn, fill_in, require, reserve
+from .setups import HERE, Gunicorn, fill_in, require
 
 VERSIONS = ["13", "8", "76", "55"]
 
@@ -134,7 +135,8 @@ CLIENTS = [("192.0.2.1", 5678), ("2001:db8::1", 5678)]
 
 @pytest.fixture(scope="module")
 def running_behind_proxy_protocol():
-    server = Gunicorn("--proxy-protocol", "--bind", "127.0.0.1:0")
+    options = ["--proxy-protocol", "--keep-alive", "10"]
+    server = Gunicorn(*options, "--bind", "127.0.0.1:0")
     yield server
     server.stop()
 

@@ -1,5 +1,6 @@
 """Real servers in processes of their own, and what they log."""
 
+import contextlib
 import os
 import re
 import signal
@@ -87,6 +88,24 @@ class Log:
         return matches
 
 
+@contextlib.contextmanager
+def reserve(*addresses):
+    """Hold a port on each address, which a server may take but nobody is given.
+
+    Two sockets may share a port until one listens, if both set SO_REUSEADDR, as
+    servers do.
+    """
+    with contextlib.ExitStack() as stack:
+        ports = []
+        for place in addresses:
+            family = socket.AF_INET6 if ":" in place else socket.AF_INET
+            sock = stack.enter_context(socket.socket(family))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((place, 0))
+            ports.append(sock.getsockname()[1])
+        yield ports
+
+
 def search_path(*folders):
     """Return a PYTHONPATH with these folders in front.
 
@@ -116,6 +135,8 @@ class Server:
             **os.environ,
             "PYTHONPATH": search_path(HERE),
             "PYTHONUNBUFFERED": "1",
+            # A worker that is not let run, on a busy machine, is not to warn of it.
+            "WSMIDDLEWARE_MAX_BLOCKING": "10",
             **(env or {}),
         }
         self.process = subprocess.Popen(
@@ -260,11 +281,16 @@ class Server:
             try:
                 self.process.wait(5)
             except subprocess.TimeoutExpired:
-                workers = self.workers() if self.gunicorn else []
-                for pid in [*workers, self.process.pid]:
-                    os.kill(pid, signal.SIGKILL)
+                self.kill()
         self.log.reader.join(5)
-        return self.process.wait(10)
+        return self.process.wait(peers.PATIENCE)
+
+    def kill(self):
+        # Some may have ended just now.
+        with contextlib.suppress(OSError):
+            for pid in self.workers() if self.gunicorn else []:
+                os.kill(pid, signal.SIGKILL)
+        self.process.kill()
 
 
 def launch(kind, application="apps:app", *options, **details):

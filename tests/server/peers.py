@@ -16,7 +16,7 @@ import struct
 import time
 from dataclasses import dataclass
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 

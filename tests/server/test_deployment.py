@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from . import peers
-from .conftest import launch
+from .conftest import launch, reserve
 
 GUNICORN = ["ours", "gevent", "gevent_pywsgi"]
 VERSIONS = ["55", "76", "13"]
@@ -135,8 +135,8 @@ def test_tls_connections_are_closed_when_the_worker_stops(start, certificate):
     for client in clients:
         code = client.expect_close()
         assert code == (1001 if client.version == "13" else None)
-    server.process.wait(5)
-    server.log.reader.join(5)
+    server.process.wait(peers.PATIENCE)
+    server.log.reader.join(peers.PATIENCE)
     assert not server.log.find("Traceback")
 
 
@@ -206,9 +206,8 @@ def test_ipv6(start, kind):
 )
 @pytest.mark.parametrize("kind", ["ours", "gevent"])
 def test_options_of_gunicorn(start, kind, options):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        bind = f"127.0.0.1:{free.getsockname()[1]}"
-    server = start(kind, "apps:app", *options, bind=bind)
+    with reserve("127.0.0.1") as [port]:
+        server = start(kind, "apps:app", *options, bind=f"127.0.0.1:{port}")
     clients = [server.open(v, origin=server.origin) for v in VERSIONS * 3]
     for client in clients:
         client.send("hello")
