@@ -6,4 +6,5 @@ cdef class Deadlines:
     cdef public bint heard, active
     cdef double _close_at, _expire_at, _idle_at, _ping_at, _pong_at, _stall_at
     cdef long long _taken
+    cdef int _quiet_looks
     cdef object _entry, _options, _reactor, _websocket

@@ -16,6 +16,9 @@ from wsmiddleware.reactor import Deadline, Reactor
 
 __all__ = ["Deadlines"]
 
+# How often it is looked, within `idle_timeout`, whether there were messages
+IDLE_LOOKS = 4
+
 
 class Deadlines:
     """Watch over a WebSocket, as its options say.
@@ -32,6 +35,7 @@ class Deadlines:
         "_options",
         "_ping_at",
         "_pong_at",
+        "_quiet_looks",
         "_reactor",
         "_stall_at",
         "_taken",
@@ -53,6 +57,7 @@ class Deadlines:
         self._idle_at = inf
         self._expire_at = inf
         self._close_at = inf
+        self._quiet_looks = 0
         self._taken = 0
 
     def start(self, has_ping: bool) -> None:
@@ -62,7 +67,7 @@ class Deadlines:
         if has_ping and options.ping_interval is not None:
             self._ping_at = now + options.ping_interval
         if options.idle_timeout is not None:
-            self._idle_at = now + options.idle_timeout
+            self._idle_at = now + options.idle_timeout / IDLE_LOOKS
         if options.max_lifetime is not None:
             self._expire_at = now + options.max_lifetime
         self._arm()
@@ -134,11 +139,12 @@ class Deadlines:
             return False
         if now < self._idle_at:
             return True
-        if not self.active:
+        self._quiet_looks = 0 if self.active else self._quiet_looks + 1
+        if self._quiet_looks == IDLE_LOOKS:
             self._websocket.start_close(CloseCode.GOING_AWAY, "idle for too long")
             return False
         self.active = False
-        self._idle_at = now + (self._options.idle_timeout or inf)
+        self._idle_at = now + (self._options.idle_timeout or inf) / IDLE_LOOKS
         return True
 
     def _check_pings(self, now: float) -> None:
