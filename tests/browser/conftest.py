@@ -1,20 +1,23 @@
 """A real Chromium, a real gunicorn, and pictures of what was seen."""
 
+import contextlib
 import os
 import re
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
+from server.conftest import reserve
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PICTURES = ROOT / "artefacts" / "browser"
 
 REQUIRED = bool(os.environ.get("WSMIDDLEWARE_REQUIRE"))
-PATIENCE = 15  # seconds
+PATIENCE = 60  # seconds
 
 # Nothing but the pages under test: no look-ups, no updates, no accounts.
 QUIET = [
@@ -29,7 +32,6 @@ QUIET = [
     "--no-proxy-server",
 ]
 
-LISTENING = re.compile(r"Listening at: http://127\.0\.0\.1:(\d+)")
 FAULT = re.compile(r"Traceback|\[(WARNING|ERROR|CRITICAL)\]|Warning:")
 # A page may be so quick to reconnect that it meets the server that it has just lost.
 EXPECTED = re.compile(r"503 Service Unavailable: This server is going away")
@@ -55,7 +57,9 @@ def browser():
     # Chromium's sandbox does not start for root.
     switches = [*QUIET, "--no-sandbox"] if os.geteuid() == 0 else QUIET
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=switches)
+        browser = playwright.chromium.launch(
+            executable_path=path, args=switches, timeout=2 * PATIENCE * 1000
+        )
         yield browser
         browser.close()
 
@@ -91,10 +95,10 @@ def picture():
 class Gunicorn:
     """A gunicorn that can be stopped and started on the same port."""
 
-    def __init__(self, folder, *arguments):
+    def __init__(self, folder, port, *arguments):
         self.folder = folder
         self.arguments = arguments
-        self.port = 0
+        self.port = port
         self.process = None
         self.lines = []
 
@@ -122,8 +126,7 @@ class Gunicorn:
         with stream:
             for line in stream:
                 self.lines.append(line)
-                if match := LISTENING.search(line):
-                    self.port = int(match[1])
+                if f"Listening at: {self.address[:-1]}" in line:
                     self.decided.set()
         self.decided.set()
 
@@ -137,6 +140,12 @@ class Gunicorn:
             raise
         finally:
             self.reader.join()
+
+    def wait_for_line(self, words):
+        deadline = time.monotonic() + PATIENCE
+        while not any(words in line for line in self.lines):
+            assert time.monotonic() < deadline, "".join(self.lines)
+            time.sleep(0.02)
 
     def take_faults(self):
         """Return the faults that were logged, which then no longer count."""
@@ -153,16 +162,18 @@ class Gunicorn:
 def start_gunicorn():
     """Start gunicorns, and ask for logs without faults behind the test."""
     started = []
+    with contextlib.ExitStack() as ports:
 
-    def start_gunicorn(folder, *arguments):
-        started.append(Gunicorn(folder, *arguments))
-        started[-1].start()
-        return started[-1]
+        def start_gunicorn(folder, *arguments):
+            [port] = ports.enter_context(reserve("127.0.0.1"))
+            started.append(Gunicorn(folder, port, *arguments))
+            started[-1].start()
+            return started[-1]
 
-    yield start_gunicorn
-    for gunicorn in started:
-        status = gunicorn.stop() if gunicorn.process.poll() is None else 0
-        assert (status, gunicorn.take_faults()) == (0, "")
+        yield start_gunicorn
+        for gunicorn in started:
+            status = gunicorn.stop() if gunicorn.process.poll() is None else 0
+            assert (status, gunicorn.take_faults()) == (0, "")
 
 
 @pytest.fixture

@@ -213,4 +213,5 @@ def test_page_of_another_origin_cannot_connect(chat, open_window):
     arguments = [f"ws://127.0.0.1:{chat.port}/chat", "{}"]
     code, _ = page.evaluate(CLOSE_CODE, arguments)
     assert code == 1006
+    chat.wait_for_line("403 Forbidden")
     assert "403 Forbidden" in chat.take_faults()
