@@ -321,8 +321,21 @@ def test_control_frames_are_sent(core, op):
     assert send(b"a" * 125) == wire.frame(op, b"a" * 125)
     with pytest.raises(ValueError, match="control frame longer than 125 bytes"):
         send(b"a" * 126)
+    protocol.receive_data(wire.frame("close", masked=True))
     protocol.send_close()
     assert send() == b""
+
+
+def test_pings_are_answered_until_the_peer_has_sent_its_close(core):
+    """5.5.2: "Upon receipt of a Ping frame, an endpoint MUST send a Pong frame in
+    response, unless it already received a Close frame."."""
+    protocol = make_protocol(core, "server")
+    protocol.send_close()
+    assert protocol.receive_data(wire.frame("ping", b"p", masked=True)) == [Ping(b"p")]
+    assert protocol.send_pong(b"p") == wire.frame("pong", b"p")
+    assert protocol.send_ping(b"p") == b""
+    protocol.receive_data(wire.frame("close", masked=True))
+    assert protocol.send_pong(b"p") == b""
 
 
 @pytest.mark.parametrize(

@@ -343,13 +343,15 @@ class RFC6455(Protocol):
         return self._send_control(PING, payload)
 
     def send_pong(self, payload: bytes = b"") -> bytes:
-        """Return the octets of a pong; nothing once a close was sent."""
+        """Return the octets of a pong; nothing once the closing handshake is over."""
         return self._send_control(PONG, payload)
 
     def _send_control(self, opcode: int, payload: bytes) -> bytes:
         if len(payload) > 125:
             raise ValueError("control frame longer than 125 bytes")
-        if self.state == CLOSE_SENT or self.state == CLOSED:
+        # 5.5.2: "Upon receipt of a Ping frame, an endpoint MUST send a Pong frame in
+        # response, unless it already received a Close frame."
+        if self.state == CLOSED or (self.state == CLOSE_SENT and opcode == PING):
             return b""
         return self._build(FIN | opcode, payload)
 
