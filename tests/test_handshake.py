@@ -240,6 +240,24 @@ def test_what_a_handshake_knows():
     assert make_handshake("13").origin is None
 
 
+@pytest.mark.parametrize(
+    ("base", "name", "known"),
+    [
+        ("13", "Origin", "http://server.example.com"),
+        ("8", "Sec-WebSocket-Origin", "http://server.example.com"),
+        # drafts 55 and 76 echo it, so that it stays as it is
+        ("55", "Origin", "HTTP://Server.example.com"),
+        ("76", "Origin", "HTTP://Server.example.com"),
+    ],
+)
+def test_the_origin_is_in_lowercase(base, name, known):
+    """RFC 6455, 4.2.2: "The origin is serialized to ASCII and converted to
+    lowercase."."""
+    allowed = Options(allowed_origins=re.compile(known))
+    origin = f"{name}: HTTP://Server.example.com"
+    assert make_handshake(base, allowed, **{"with": [origin]}).origin == known
+
+
 def test_a_handshake_of_no_version_has_no_answer():
     site = Site.parse("http", "example.com")
     handshake = Handshake("0", None, site, "/", (), Options())

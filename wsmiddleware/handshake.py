@@ -397,6 +397,9 @@ def _read_6455(
     origin = environ.get("HTTP_ORIGIN")
     if version != "13":
         origin = environ.get("HTTP_SEC_WEBSOCKET_ORIGIN", origin)
+    # 4.2.2: "The origin is serialized to ASCII and converted to lowercase."
+    if origin is not None:
+        origin = origin.lower()
     offered = _read_subprotocols(environ)
     handshake = Handshake6455(version, origin, site, resource_name, offered, options)
     handshake.key = key
