@@ -62,10 +62,22 @@ def consumers(environ, start_response):
     return handler(environ, start_response)
 
 
+# Only the policy decides what becomes of a peer that reads nothing: nobody is pinged,
+# and a send that does not wait has all the time that a slow machine needs.
+SEND_TIMEOUTS = {"block": 2, "drop_oldest": 60, "drop_newest": 60, "close": 60}
+
 policies = {
-    name: WebSocketMiddleware(consumers, overflow=name, max_buffered=BOUND, **DEADLINES)
-    for name in ("block", "drop_oldest", "drop_newest", "close")
+    name: WebSocketMiddleware(
+        consumers,
+        overflow=name,
+        max_buffered=BOUND,
+        **{**DEADLINES, "ping_interval": None, "send_timeout": seconds},
+    )
+    for name, seconds in SEND_TIMEOUTS.items()
 }
+
+# As `app`, with more time for an answer to a ping
+patient = WebSocketMiddleware(bare, **{**DEADLINES, "ping_timeout": 4})
 
 
 def consumers_app(environ, start_response):

@@ -1,6 +1,5 @@
 """Peers that do not read: what is kept for them is bounded, and others go on."""
 
-import contextlib
 import socket
 import time
 
@@ -48,7 +47,8 @@ def test_stalled_reader_delays_nobody(server, policy):
     assert [number_of(swift.receive()) for _ in range(MESSAGES)] == list(
         range(MESSAGES)
     )
-    assert time.monotonic() - started < 5
+    # A send that waited for the stalled one would wait for 60 s.
+    assert time.monotonic() - started < 30
     most = int(speaker.receive())
     assert most <= BOUND + 2 * SIZE, f"{most} bytes were kept"
     stalled.wire.close()
@@ -58,7 +58,7 @@ def test_stalled_reader_delays_nobody(server, policy):
 def read_all(client):
     """Read until nothing comes for a while; return the numbers, and the close."""
     numbers = []
-    client.wire.sock.settimeout(1)
+    client.wire.sock.settimeout(3)
     try:
         while not isinstance(message := client.read_any(), peers.Frame):
             numbers.append(number_of(message))
@@ -114,17 +114,16 @@ def test_block_gives_up_at_the_deadline_of_the_send(server):
     speaker = speak(server, "block")
     assert int(speaker.receive()) <= BOUND + 2 * SIZE
     # limits.py gives a send two seconds.
-    assert 1 < time.monotonic() - started < 6
+    assert 1 < time.monotonic() - started < 15
     server.log.wait("^SEND FAILED", server.mark)
     stalled.wire.close()
 
 
 def test_peer_that_reads_nothing_is_given_up(server):
     """The echo's own peer does not read: reading from it stops, then it is closed."""
-    client = server.open("13", patience=10)
-    started = time.monotonic()
+    client = server.open("13")
     data = client.encode("x" * 60000) * 20
-    with contextlib.suppress(OSError):
+    # limits.py gives a send two seconds; the client would wait for a minute.
+    with pytest.raises(ConnectionError):  # noqa: PT012
         while True:
             client.wire.send(data)
-    assert time.monotonic() - started < 15
