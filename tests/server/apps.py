@@ -329,6 +329,23 @@ def compute(environ, start_response):
     return []
 
 
+def compute_until_seen(environ, start_response):
+    """Send, then compute until the peer has seen it; say whether it has.
+
+    The peer makes the file that the query names, for nothing else reaches a worker that
+    computes.
+    """
+    ws = environ["wsgi.websocket"]
+    ws.receive()
+    ws.send("first")
+    patience = time.monotonic() + 8
+    while not os.path.exists(environ["QUERY_STRING"]) and time.monotonic() < patience:
+        pass
+    ws.send("seen" if time.monotonic() < patience else "not seen")
+    ws.receive()
+    return []
+
+
 room = set()
 
 
@@ -410,6 +427,7 @@ PATHS = {
     "/census": census,
     "/close": close_with,
     "/compute": compute,
+    "/compute-until-seen": compute_until_seen,
     "/counted": counted,
     "/delete": delete,
     "/echo": echo,

@@ -146,7 +146,7 @@ def test_end_of_tcp_wakes_the_application(server, version):
     assert closed_line(server, r"True \d+ '.*' None ConnectionClosed \d+")
     # Both sides have ended TCP, so that nothing is left to wait for.
     (line,) = server.access_lines("/report-close")
-    assert line[2] < 2
+    assert line[2] < 4.5
 
 
 def test_peer_that_never_answers_a_close(start):
@@ -157,7 +157,7 @@ def test_peer_that_never_answers_a_close(start):
     assert client.read_close().code == 1000
     started = time.monotonic()
     client.wire.expect_end()
-    assert time.monotonic() - started < 8
+    assert 4 < time.monotonic() - started < 20
 
 
 # ---- receiving
@@ -272,12 +272,13 @@ def test_frames_of_many_senders_never_interleave(server, version):
     client.expect_close()
 
 
-def test_message_leaves_before_the_application_computes(server):
-    client = server.open("13", "/compute")
+def test_message_leaves_before_the_application_computes(server, tmp_path):
+    seen = tmp_path / "seen"
+    client = server.open("13", f"/compute-until-seen?{seen}")
     client.send("go")
-    started = time.monotonic()
     assert client.receive() == "first"
-    assert time.monotonic() - started < 0.7
+    seen.touch()
+    assert client.receive() == "seen"
     client.close()
 
 
