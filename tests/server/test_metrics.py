@@ -1,12 +1,15 @@
 """What statsd and Prometheus are told, by real servers."""
 
+import contextlib
 import os
 import re
 import signal
 import socket
+import threading
 import time
 
 import pytest
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.parser import text_string_to_metric_families
 
 from . import peers
@@ -70,6 +73,28 @@ def check_talk(samples):
     assert samples["send_queue_bytes",] == 0
 
 
+def wait_for_talk(server):
+    """Wait until the numbers are those of `talk`: each worker tells its own."""
+    deadline = time.monotonic() + peers.PATIENCE
+    while True:
+        try:
+            check_talk(scrape(server))
+        except (AssertionError, KeyError):
+            if time.monotonic() > deadline:
+                raise
+        else:
+            return
+        time.sleep(0.05)
+
+
+def open_in(folder, pid):
+    """Return how many WebSockets a worker has told that it has open."""
+    path = folder / f"gauge_livesum_{pid}.db"
+    values = MmapedDict.read_all_values_from_file(path) if path.exists() else []
+    name = '"wsmiddleware_connections"'
+    return sum(value for key, value, *_ in values if name in key)
+
+
 @pytest.mark.parametrize("kind", ["ours", "gevent", "gevent_pywsgi", "pywsgi"])
 def test_prometheus_asks_one_process(start, kind):
     server = start(kind, "measured:app")
@@ -109,44 +134,62 @@ def test_send_queues_and_what_they_drop(start):
 
 @pytest.mark.parametrize("kind", ["ours", "gevent"])
 def test_prometheus_asks_one_of_several_processes(start, tmp_path, kind):
-    (tmp_path / "metrics").mkdir()
+    folder = tmp_path / "metrics"
+    folder.mkdir()
     server = start(
         kind,
         "measured:app",
         *("--workers", "2"),
         *("--config", str(settings_of_gunicorn(tmp_path, "mark_process_dead"))),
-        env={**SOON, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "metrics")},
+        env={**SOON, "PROMETHEUS_MULTIPROC_DIR": str(folder)},
     )
     talk(server)
-    peers.until(lambda: scrape(server).get(("closes_total", "1002")))
-    peers.until(lambda: scrape(server).get(("messages_total", "received")) == 2)
-    peers.until(lambda: scrape(server).get(("refusals_total", "401")))
-    peers.until(lambda: scrape(server)["connections",] == 1)
-    check_talk(scrape(server))
-    # More connections than one worker would take in a row
-    clients = [server.open("13") for _ in range(20)]
-    peers.until(lambda: scrape(server)["connections",] == 21)
-    assert len(list(tmp_path.glob("metrics/counter_*.db"))) == 2, (
-        "one worker took them all"
-    )
-    os.kill(server.workers()[0], signal.SIGKILL)
+    wait_for_talk(server)
+    workers = server.workers()
+    clients = []
+
+    def both_have_some():
+        clients.append(server.open("13"))
+        return all(open_in(folder, pid) for pid in workers)
+
+    peers.until(both_have_some)
+    count = len(clients) + 1
+    peers.until(lambda: scrape(server)["connections",] == count)
+    os.kill(workers[0], signal.SIGKILL)
     server.log.wait("Worker ready", server.mark)
-    peers.until(lambda: scrape(server)["connections",] < 21)
+    peers.until(lambda: scrape(server)["connections",] < count)
     assert scrape(server)["messages_total", "received"] == 2
     for client in clients:
         client.wire.close()
 
 
 class Statsd:
-    """A statsd that keeps what it is told."""
+    """A statsd that keeps what it is told.
+
+    It listens all the time: the system keeps only so much for it, and lets go of more.
+    """
 
     def __init__(self, sink):
         self.sink = sink
         self.counters = {}
         self.gauges = {}
+        self.ended = False
+        self.listening = threading.Thread(target=self.listen)
+
+    def __enter__(self):
+        self.listening.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended = True
+        self.listening.join()
 
     def listen(self):
-        line = self.sink.recv(65536).decode()
+        while not self.ended:
+            with contextlib.suppress(TimeoutError):
+                self.note(self.sink.recv(65536).decode())
+
+    def note(self, line):
         name, value, kind = re.fullmatch(r"(.+):(-?[\d.]+)\|(\w+).*", line).groups()
         if kind == "g":
             self.gauges[name] = int(value)
@@ -157,15 +200,16 @@ class Statsd:
         deadline = time.monotonic() + peers.PATIENCE
         while not condition():
             assert time.monotonic() < deadline, (self.counters, self.gauges)
-            self.listen()
+            time.sleep(0.02)
 
 
 @pytest.fixture
 def statsd():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink:
         sink.bind(("127.0.0.1", 0))
-        sink.settimeout(peers.PATIENCE)
-        yield Statsd(sink)
+        sink.settimeout(0.1)
+        with Statsd(sink) as statsd:
+            yield statsd
 
 
 @pytest.mark.parametrize("kind", ["ours", "gevent"])
@@ -180,8 +224,9 @@ def test_statsd_is_told(start, statsd, kind):
     statsd.wait(lambda: told.get("wsmiddleware.messages.received") == 2)
     statsd.wait(lambda: told.get("wsmiddleware.closes.1002") == 1)
     statsd.wait(lambda: told.get("wsmiddleware.refusals.403") == 1)
-    assert told["wsmiddleware.messages.sent"] == 2
-    assert told["wsmiddleware.bytes.sent"] > told["wsmiddleware.bytes.received"] > 20
+    statsd.wait(lambda: told.get("wsmiddleware.messages.sent") == 2)
+    received, sent = "wsmiddleware.bytes.received", "wsmiddleware.bytes.sent"
+    statsd.wait(lambda: told.get(sent, 0) > told.get(received, 0) > 20)
     opened.wire.close()
     statsd.wait(lambda: statsd.gauges[gauge] == 0)
     statsd.wait(lambda: told.get("wsmiddleware.closes.1006") == 1)
@@ -200,9 +245,10 @@ def test_last_numbers_are_told_at_the_end(start, statsd):
     server.signal(signal.SIGTERM)
     assert client.expect_close() == 1001
     statsd.wait(lambda: statsd.counters.get("wsmiddleware.closes.1001") == 1)
-    statsd.wait(lambda: any("send_queue_max" in name for name in statsd.gauges))
-    (gauge,) = (name for name in statsd.gauges if name.endswith(".connections"))
-    assert statsd.gauges[gauge] == 0
+    statsd.wait(lambda: any("send_queue_max" in name for name in list(statsd.gauges)))
+    names = [name for name in list(statsd.gauges) if name.endswith(".connections")]
+    assert len(names) == 1
+    statsd.wait(lambda: statsd.gauges[names[0]] == 0)
 
 
 def test_other_observers_are_told(start, tmp_path):
@@ -239,6 +285,7 @@ def test_folder_for_the_metrics_that_is_missing(start, tmp_path):
     missing = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "missing")}
     server = start("ours", "apps:app", env=missing)
     server.open("13").close()
-    lines = server.log.find("no metrics for Prometheus.*missing")
-    assert len(lines) == 1
+    server.log.wait("no metrics for Prometheus.*missing")
+    server.settle()
+    assert len(server.log.find("no metrics for Prometheus.*missing")) == 1
     assert not server.log.find("Traceback")
