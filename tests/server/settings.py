@@ -6,6 +6,7 @@ from wsmiddleware import WebSocketMiddleware
 
 PATHS = {
     "/idle": {"idle_timeout": 0.4},
+    "/idle-longer": {"idle_timeout": 2},
     "/lifetime": {"max_lifetime": 0.6},
     "/pings": {"max_pings": 20},
     "/queue": {"max_queue": 4, "max_message_size": 1 << 30},

@@ -41,7 +41,8 @@ def test_connection_that_the_client_ended_is_gone_at_once(server, version):
         assert client.wire.read_to_end() == b""
     [(status, _, seconds)] = server.access_lines("/echo")
     assert status == 101
-    assert seconds < 2, "the request lasted until the close's deadline"
+    # That is 5 s.
+    assert seconds < 4.5, "the request lasted until the close's deadline"
 
 
 def test_draft_76_may_declare_its_eight_octets(server):

@@ -51,12 +51,12 @@ def test_connection_that_carries_no_message_is_closed(server, version, stopwatch
         client.wire.expect_end()
     else:
         client.expect_close()
-    assert 0.3 < stopwatch.lap() < 3
+    assert 0.3 < stopwatch.lap() < 15
 
 
 def test_connection_that_carries_messages_is_kept(server, stopwatch):
-    client = server.open("13", "/idle")
-    while stopwatch.start + 1.5 > time.monotonic():
+    client = server.open("13", "/idle-longer")
+    while stopwatch.start + 5 > time.monotonic():
         client.send("on")
         assert client.receive() == "on"
         client.wire.is_silent(0.1)
@@ -70,7 +70,7 @@ def test_connection_that_carries_messages_is_kept(server, stopwatch):
         client.send_frame(peers.PING)
         pinging += 1
     assert frame.code == 1001
-    assert stopwatch.lap() < 3
+    assert stopwatch.lap() < 15
     client.send_frame(peers.CLOSE, frame.payload)
 
 
@@ -78,14 +78,14 @@ def test_connection_that_carries_messages_is_kept(server, stopwatch):
 def test_connection_that_is_too_old_is_closed(server, version, stopwatch):
     client = server.open(version, "/lifetime", origin=server.origin)
     with contextlib.suppress(AssertionError, EOFError, OSError):
-        while stopwatch.start + 3 > time.monotonic():
+        while stopwatch.start + 15 > time.monotonic():
             client.send("still busy")
             assert client.receive() == "still busy"
-    assert 0.5 < stopwatch.lap() < 3
+    assert 0.5 < stopwatch.lap() < 15
     client.wire.close()
     (_, _, seconds) = server.access_lines("/lifetime")[0]
-    assert 0.5 < seconds < 3
-    assert server.log.find(
+    assert 0.5 < seconds < 15
+    server.log.wait(
         rf"version={version} .*closed_by=local code=1001 reason='lifetime is over'",
         server.mark,
     )
@@ -217,13 +217,13 @@ def stop(start, kind, **settings):
 
 @pytest.mark.parametrize(("kind", "code"), [("ours", 1012), ("gevent", 1001)])
 def test_closes_are_spread_over_the_window(start, kind, code):
-    closes = stop(start, kind, drain_window="1", drain_code=str(code))
+    closes = stop(start, kind, drain_window="3", drain_code=str(code))
     assert {code for _, code in closes} == {code}
     times = [when for when, _ in closes]
-    assert 0.6 < times[-1] - times[0] < 2
+    assert 1.5 < times[-1] - times[0] < 8
     # One at a time, each a tenth of the window behind the other
     gaps = [later - sooner for sooner, later in zip(times, times[1:], strict=False)]
-    assert max(gaps) < 0.5
+    assert max(gaps) < 1.5
 
 
 # ---- what proxies say

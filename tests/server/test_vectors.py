@@ -153,7 +153,8 @@ def test_a_failed_connection_ends_without_an_answer(server, stopwatch):
         client.wire.send(b"\xff\xff")
         assert client.read_close().code == 1002
         client.wire.expect_end()
-    assert stopwatch.lap() < 2
+    # The close's deadline is 5 s.
+    assert stopwatch.lap() < 4.5
 
 
 def test_a_fault_instead_of_an_answer_to_a_close(server, stopwatch):
@@ -162,7 +163,8 @@ def test_a_fault_instead_of_an_answer_to_a_close(server, stopwatch):
         assert client.read_close().code == 4001
         client.wire.send(b"\xff\xff")
         assert client.wire.read_to_end() == b""
-    assert stopwatch.lap() < 2
+    # The close's deadline is 5 s.
+    assert stopwatch.lap() < 4.5
 
 
 def test_messages_are_taken_until_the_answer_to_a_close(server):
