@@ -38,13 +38,16 @@ def test_nothing_is_complete_before_the_head():
     assert read(b"HTTP/1.1 204 No Content\r\n\r\n").complete
 
 
-def test_an_answer_can_be_passed_over():
-    response = read(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nA: b\r\n\r\n")
+def test_interim_answers_can_be_passed_over():
+    interim = b"HTTP/1.1 100 Continue\r\n\r\n"
+    response = read(interim * 2 + b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n")
     assert response.status == 100
-    response.pass_over()
-    assert response.status == 200
-    assert response.headers == [("A", "b")]
-    response.pass_over()
+    for _ in range(2):
+        response.pass_over_interim()
+        assert response.status == 200
+        assert response.headers == [("A", "b")]
+    response = read(interim)
+    response.pass_over_interim()
     assert not response.has_head
 
 

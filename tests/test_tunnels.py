@@ -197,6 +197,15 @@ def test_an_open_tunnel(status):
     assert tunnel.feed(octets[-1:]) is Outcome.OPEN
 
 
+def test_interim_answers_are_passed_over():
+    """RFC 7231, 6.2: "A client MUST be able to parse one or more 1xx responses received
+    prior to a final response, even if the client does not expect one."."""
+    tunnel = make_tunnel()
+    interim = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+    assert tunnel.feed(interim) is Outcome.INCOMPLETE
+    assert tunnel.feed(interim + answer(200)) is Outcome.OPEN
+
+
 def test_octets_behind_the_answer_are_refused():
     with pytest.raises(HandshakeError, match="octets behind the proxy's answer"):
         make_tunnel().feed(answer(200) + b"x")

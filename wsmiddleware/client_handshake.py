@@ -200,10 +200,6 @@ def _check_origin(origin: str | None) -> None:
         raise ValueError(f"origin is not printable ASCII: {origin!r}")
 
 
-# 100 to 199 but for 101
-_INTERIM = frozenset(range(100, 200)) - {101}
-
-
 class RFC6455Handshake(ClientHandshake):
     """Open a connection of RFC 6455, or of the drafts hybi-07 to -12."""
 
@@ -241,10 +237,7 @@ class RFC6455Handshake(ClientHandshake):
         """Take octets from the server and tell whether the handshake is done."""
         response = self._response
         response.feed(data)
-        # RFC 7231, section 6.2: "A client MUST be able to parse one or more 1xx
-        # responses received prior to a final response".
-        while response.has_head and response.status in _INTERIM:
-            response.pass_over()
+        response.pass_over_interim()
         if response.has_head and response.status == 101:
             self._verify()
             self.surplus = response.rest

@@ -19,6 +19,9 @@ Header = tuple[str, str]
 # leave the last space out with the phrase.
 _STATUS_LINE = re.compile(r"HTTP/1\.(?P<minor>[0-9]) (?P<status>[1-9][0-9]{2})(?: .*)?")
 
+# 100 to 199 but for 101
+_INTERIM = frozenset(range(100, 200)) - {101}
+
 # RFC 7230, section 4.1: chunk-size [ chunk-ext ] CRLF
 _CHUNK_HEAD = re.compile(rb"([0-9A-Fa-f]{1,8})[^\r\n]*\r\n")
 
@@ -64,10 +67,13 @@ class Response:
         if not self.has_head:
             self._read_head()
 
-    def pass_over(self) -> None:
-        """Forget an answer without a body, and read the one behind it."""
-        self.has_head = False
-        self._read_head()
+    def pass_over_interim(self) -> None:
+        """Forget answers that only announce another, and read the one behind them."""
+        # RFC 7231, section 6.2: "A client MUST be able to parse one or more 1xx
+        # responses received prior to a final response". To 101 there is no other.
+        while self.has_head and self.status in _INTERIM:
+            self.has_head = False
+            self._read_head()
 
     def values(self, name: str) -> list[str]:
         """Return the values of the headers of a name, which is in lowercase."""

@@ -162,6 +162,7 @@ class Tunnel:
         """Take octets from the proxy; raises HandshakeError when it refuses."""
         response = self._response
         response.feed(data)
+        response.pass_over_interim()
         if not response.has_head:
             return Outcome.INCOMPLETE
         if f"{response.status}".startswith("2"):
