@@ -49,15 +49,15 @@ class Guest:
         try:
             self.outbox.put_nowait(json.dumps({"type": kind, **fields}))
         except Full:
-            gevent.spawn(self.ws.close, 1013, "too slow")
+            self.ws.start_close(1013, "too slow")
 
     def write(self) -> None:
-        """Send what is queued until the connection closes."""
+        """Send what is queued until the connection closes, or takes nothing more."""
         try:
             while True:
                 self.ws.send(self.outbox.get())
-        except ConnectionClosed:
-            pass
+        except (ConnectionClosed, TimeoutError):
+            self.ws.start_close(1013, "too slow")
 
 
 class Room:
