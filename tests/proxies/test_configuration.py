@@ -115,8 +115,8 @@ def test_pings_come_more_often_than_the_proxy_loses_patience(name, pattern):
 
 
 IMPATIENT = {
-    "nginx": {"proxy_read_timeout 60s;": "proxy_read_timeout 1s;"},
-    "haproxy": {"timeout tunnel 1h": "timeout tunnel 1s"},
+    "nginx": {"proxy_read_timeout 60s;": "proxy_read_timeout 2s;"},
+    "haproxy": {"timeout tunnel 1h": "timeout tunnel 2s"},
 }
 
 
@@ -128,7 +128,7 @@ def test_pings_keep_an_idle_connection_open(build, kind):
     with client.wire:
         client.connect()
         started = time.monotonic()
-        while time.monotonic() < started + 2.5:
+        while time.monotonic() < started + 4.5:
             frame = client.read_frame()
             assert frame.opcode == peers.PING
             client.send_frame(peers.PONG, frame.payload)
@@ -144,7 +144,7 @@ def test_what_the_client_sends_keeps_a_connection_open(build, kind):
     client = client_of(site, "http", "13")
     with client.wire:
         client.connect()
-        for _ in range(6):
+        for _ in range(12):
             client.send_frame(peers.PONG)
             assert client.wire.is_silent(0.4)
         client.close()
@@ -161,4 +161,4 @@ def test_idle_connection_without_pings_is_cut_off(build, kind, version):
         assert client.wire.read_to_end() == b""
     [(status, _, seconds)] = site.gunicorn.access_lines("/echo")
     assert status == 101
-    assert 0.9 < seconds < 5
+    assert 1.9 < seconds < 20
