@@ -61,8 +61,12 @@ a proxy removed them. For nginx, in the location of this path:
     proxy_set_header Host $http_host;
 """
 
-# RFC 2616, 3.2.2: http_URL = "http:" "//" host [ ":" port ] [ abs_path [ "?" query ]]
-_ABSOLUTE = re.compile(r"https?://([^/?#]+)(.*)", re.IGNORECASE)
+# RFC 2616, 5.1.2: Request-URI = "*" | absoluteURI | abs_path | authority. It is
+# printable ASCII, and RFC 6455, section 3, has no "#" in it.
+_TARGET = re.compile(
+    r"""(?: https?:// ([!"$-.0->@-~]+) | (?=/) ) ([!"$-~]*)""",
+    re.IGNORECASE | re.VERBOSE,
+)
 
 # The fields that the handshake itself writes
 RESERVED = re.compile(
@@ -312,12 +316,10 @@ def _read_target(target: str) -> tuple[str, str]:
     # RFC 6455, 4.2.1: "a 'Request-URI' [RFC2616] that should be interpreted as a
     # /resource name/ defined in Section 3 (or an absolute HTTP/HTTPS URI containing
     # the /resource name/)"
-    if target.startswith("/"):
-        return "", target
-    match = _ABSOLUTE.fullmatch(target)
+    match = _TARGET.fullmatch(target)
     if match is None:
         raise _bad_request("The target of the request is not a resource name.")
-    authority, name = match.groups()
+    authority, name = match.groups("")
     return authority, name if name.startswith("/") else f"/{name}"
 
 
