@@ -180,3 +180,14 @@ def test_a_protocol_that_nobody_speaks_is_not_echoed(server):
         wire.send(request(server, "WebSocket-Protocol: nobody-speaks-this"))
         names = [line.partition(":")[0] for line in answer_of(wire)]
     assert "WebSocket-Protocol" not in names
+
+
+def test_the_path_and_the_host_may_be_those_of_an_absolute_uri(server):
+    """5.2, again: "the server should echo the value of this field [...] after the
+    appropriate scheme and host", which HTTP lets a client write there itself."""
+    target = "http://virtual.example:81/echo?a"
+    with server.connect() as wire:
+        origin = f"Origin: {server.origin}\r\n".encode()
+        same = b"Origin: http://virtual.example:81\r\n"
+        wire.send(request(server, target=target).replace(origin, same))
+        assert f"WebSocket-Location: ws{target[4:]}" in answer_of(wire)
