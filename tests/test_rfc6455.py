@@ -457,6 +457,15 @@ def test_messages_are_sent_compressed_when_that_is_smaller(core):
     assert protocol.send_close(1000, "a" * 100)[0] == 0x88
 
 
+def test_shared_messages_are_compressed_when_that_is_smaller(core):
+    protocol = make_protocol(core, "server", deflate={})
+    long = protocol.send_shared("a" * 100, {})
+    assert long == wire.frame("text", long[2:], rsv=4)
+    assert len(long) < 20
+    assert protocol.send_shared("q", {}) == wire.frame("text", b"q")
+    assert protocol.send_shared(b"q", {}) == wire.frame("binary", b"q")
+
+
 @pytest.mark.parametrize("version", ["7", "8", "13"])
 def test_what_was_agreed_is_told(core, version):
     protocol = core.RFC6455(client=False, version=version, subprotocol="chat")
