@@ -115,11 +115,12 @@ def answer_13(request, *fields):
     return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1")
 
 
-def accept_13(wire, *fields):
-    """Answer a handshake of RFC 6455, and return the request."""
+def accept_13(wire, *fields, noted=None):
+    """Answer a handshake of RFC 6455, once its request is in the list that is given."""
     request = Request(wire)
+    if noted is not None:
+        noted.append(request)
     wire.send(answer_13(request, *fields))
-    return request
 
 
 def refuse(wire, status, *fields, body=""):

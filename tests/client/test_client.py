@@ -97,7 +97,7 @@ def test_what_is_asked_for_reaches_the_server(scripted):
     requests = []
 
     def script(wire):
-        requests.append(accept_13(wire, "Sec-WebSocket-Protocol: b"))
+        accept_13(wire, "Sec-WebSocket-Protocol: b", noted=requests)
         wire.send(frame(TEXT, b"at once"))
         expect_close(wire, 1000)
 
@@ -180,8 +180,8 @@ def test_cookies_are_kept_and_sent(scripted, version):
 
     def script(wire):
         if version == "13":
-            requests.append(
-                accept_13(wire, "Set-Cookie: a=1", "Set-Cookie: b=2; Path=/x")
+            accept_13(
+                wire, "Set-Cookie: a=1", "Set-Cookie: b=2; Path=/x", noted=requests
             )
             return
         requests.append(Request(wire))
@@ -216,9 +216,7 @@ def test_cookies_of_a_refusal_are_kept(scripted):
 
 def test_a_cookie_header_of_the_callers_goes_before_the_jar(scripted):
     requests = []
-    server = scripted(
-        lambda wire: requests.append(accept_13(wire, "Set-Cookie: jar=1"))
-    )
+    server = scripted(lambda wire: accept_13(wire, "Set-Cookie: jar=1", noted=requests))
     jar = CookieJar()
     for headers in ({}, {"Cookie": "own=1"}):
         connect(server.url(), cookies=jar, headers=headers).close()
@@ -228,7 +226,7 @@ def test_a_cookie_header_of_the_callers_goes_before_the_jar(scripted):
 def test_secure_cookies_do_not_go_in_the_clear(scripted):
     requests = []
     server = scripted(
-        lambda wire: requests.append(accept_13(wire, "Set-Cookie: a=1; Secure"))
+        lambda wire: accept_13(wire, "Set-Cookie: a=1; Secure", noted=requests)
     )
     jar = CookieJar()
     for _ in range(2):
@@ -254,7 +252,7 @@ def test_redirects_are_not_followed_unless_asked_for(scripted):
 @pytest.mark.parametrize("status", ["301 a", "302 b", "303 c", "307 d", "308 e"])
 def test_redirects_are_followed_when_asked_for(scripted, status):
     requests = []
-    target = scripted(lambda wire: requests.append(accept_13(wire)))
+    target = scripted(lambda wire: accept_13(wire, noted=requests))
     first = scripted(redirecting(f"http://{target.host}/there?x#part", status))
     connect(first.url(), max_redirects=1, headers={"X": "y"}).close()
     assert requests[0].target == "/there?x"
@@ -282,7 +280,7 @@ def test_a_relative_redirect_keeps_to_the_server(scripted):
 
 def test_a_redirect_does_not_tell_others_what_was_meant_for_one(scripted):
     requests = []
-    target = scripted(lambda wire: requests.append(accept_13(wire)))
+    target = scripted(lambda wire: accept_13(wire, noted=requests))
     first = scripted(redirecting(target.url("/")))
     url = first.url().replace("ws://", "ws://name:secret@")
     headers = {"cookie": "a=1", "X-Kept": "yes"}
@@ -328,7 +326,7 @@ def test_a_unix_socket(scripted, tmp_path):
     requests = []
 
     def script(wire):
-        requests.append(accept_13(wire))
+        accept_13(wire, noted=requests)
         expect_close(wire, 1000)
 
     path = str(tmp_path / "socket")

@@ -76,7 +76,9 @@ def test_ctrl_c_leaves_with_a_close_frame(scripted, mode, program):
         expect_close(wire, 1001)
         closed.append(True)
 
-    check(interrupt(MODES[mode] + program, scripted(script).url()))
+    server = scripted(script)
+    check(interrupt(MODES[mode] + program, server.url()))
+    server.stop()
     assert closed == [True]
 
 

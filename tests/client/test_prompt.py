@@ -187,7 +187,7 @@ def test_the_options_reach_the_server(scripted):
     requests = []
 
     def script(wire):
-        requests.append(accept_13(wire))
+        accept_13(wire, noted=requests)
         expect_close(wire, 1000)
 
     url = scripted(script).url("/x?y")
@@ -205,7 +205,7 @@ def test_the_options_reach_the_server(scripted):
 @pytest.mark.parametrize("version", ["8", "7"])
 def test_the_version_reaches_the_server(scripted, version):
     requests = []
-    server = scripted(lambda wire: requests.append(accept_13(wire)))
+    server = scripted(lambda wire: accept_13(wire, noted=requests))
     pipe(server.url(), "--version", version)
     assert requests[0].value("Sec-WebSocket-Version") == version
 
@@ -306,8 +306,9 @@ def test_ctrl_c_leaves_with_a_close_frame(scripted):
         expect_close(wire, 1001)
         closed.append(True)
 
+    server = scripted(script)
     process = subprocess.Popen(
-        [*COMMAND, scripted(script).url()],
+        [*COMMAND, server.url()],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -317,6 +318,7 @@ def test_ctrl_c_leaves_with_a_close_frame(scripted):
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 130
         assert process.stderr.read() == b""
+    server.stop()
     assert closed == [True]
 
 
