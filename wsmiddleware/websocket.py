@@ -422,7 +422,7 @@ class WebSocket(Receiver):
         self._transport.write(octets)
         self._end(code or CloseCode.NO_STATUS_RECEIVED, text, "local")
         if self._protocol.state == CLOSED:
-            self._transport.finish()
+            self._leave()
         self._transport.resume_reading()
 
     def go_away(self) -> None:
@@ -560,7 +560,9 @@ class WebSocket(Receiver):
         """Learn that the peer will send nothing more."""
         # Draft 55, section 6: "There is no closing handshake"; elsewhere an end
         # without one is abnormal (RFC 6455, 7.1.5).
-        if self.version == "55":
+        if self.version == "55" and self._client:
+            self._act_early(Close(CloseCode.NO_STATUS_RECEIVED.value, ""))
+        elif self.version == "55":
             self._end_in_turn(Close(CloseCode.NO_STATUS_RECEIVED.value, ""))
         else:
             self._end_in_turn(_LOST)
@@ -606,9 +608,31 @@ class WebSocket(Receiver):
         # 7.1.1: "the server MUST close the TCP connection immediately [...] a client
         # SHOULD wait for the server to close the connection". Draft 55, 6: "When a user
         # agent notices that the Web Socket connection is closed, it must immediately
-        # close its side of the connection."
-        if not self._client or isinstance(event, Fail) or self.version == "55":
+        # close its side of the connection." Draft 76 is the same.
+        if not self._client or isinstance(event, Fail):
             self._transport.finish()
+        elif not self._protocol.has_ping:
+            self._leave()
+
+    def _act_early(self, event: Close | Fail) -> None:
+        """Act before the application has come to all messages, which stay."""
+        messages = self._queue[self._next :]
+        self._act(event)
+        self._queue[:] = messages
+        self._next = 0
+
+    def _leave(self) -> None:
+        """End the sending side; a client of drafts 55 and 76 does not wait."""
+        self._transport.finish()
+        # Draft 55, 6: "When a user agent is to close the Web Socket connection, it must
+        # drop all subsequent data from the server and must act as if the server had
+        # immediately closed its side of the connection."
+        if (
+            self._client
+            and not self._protocol.has_ping
+            and not self._transport.buffered
+        ):
+            self._transport.abort()
 
     def _end(self, code: int, reason: str, by: str) -> None:
         if self._ended:
@@ -671,7 +695,8 @@ class WebSocket(Receiver):
         """Close although the application did not come to it, or the peer did not."""
         last = self._queue[-1] if self._queue else None
         if isinstance(last, (Close, Fail)):
-            self._act(last)
+            self._queue.pop()
+            self._act_early(last)
         else:
             self.abort("the peer did not answer the close")
 

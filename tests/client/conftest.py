@@ -11,6 +11,7 @@ import socket
 
 import gevent
 import pytest
+from gevent._hub_local import get_hub_if_exists
 from server.conftest import running, shared  # noqa: F401
 
 from wsmiddleware.channel import current_waiting
@@ -48,6 +49,8 @@ def surroundings(monkeypatch):
     """Take the proxies out of the environment, and see that the mode is on."""
     if MODE == "greenlets":
         gevent.get_hub()
+    elif MODE == "threads" and (hub := get_hub_if_exists()) is not None:
+        hub.destroy()  # another test of this process left it
     for name in list(os.environ):
         if name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)

@@ -1,0 +1,127 @@
+"""What a WebSocket does when its connection ends: nothing lost, nobody kept waiting."""
+
+import socket
+
+import gevent
+import pytest
+import wire
+from gevent.socket import wait_read
+
+from wsmiddleware.hixie import Hixie55, Hixie76
+from wsmiddleware.options import Options
+from wsmiddleware.reactor import GeventReactor
+from wsmiddleware.rfc6455 import RFC6455
+from wsmiddleware.transport import Transport
+from wsmiddleware.websocket import WebSocket
+
+NEVER = 600.0
+
+PROTOCOLS = {"55": Hixie55, "76": Hixie76, "13": RFC6455}
+
+
+@pytest.fixture
+def connect():
+    """Return the function that joins a WebSocket with a socket of its peer's."""
+    opened = []
+
+    def connect(version, *, client, **settings):
+        ours, peer = socket.socketpair()
+        peer.setblocking(False)
+        reactor = GeventReactor.current()
+        transport = Transport(ours, reactor)
+        protocol = PROTOCOLS[version](client=client)
+        websocket = WebSocket(
+            lambda subprotocol, headers: (protocol, transport, b""),
+            Options(ping_interval=None, **settings),
+            reactor,
+            client=client,
+            version=version,
+        )
+        websocket.accept()
+        opened.append((websocket, peer))
+        return websocket, peer
+
+    yield connect
+    for websocket, peer in opened:
+        websocket.abort("the test is over")
+        peer.close()
+
+
+def read(peer):
+    """Return what comes next, nothing at the end."""
+    wait_read(peer.fileno(), timeout=10)
+    return peer.recv(1 << 16)
+
+
+def wait_closed(websocket):
+    with gevent.Timeout(10):
+        while not websocket.closed:
+            gevent.sleep(0.001)
+
+
+def close_frame(code, *, masked):
+    return wire.frame("close", code.to_bytes(2, "big"), masked=masked)
+
+
+@pytest.mark.parametrize(
+    "ending", [close_frame(1000, masked=True), None], ids=["close", "end of TCP"]
+)
+def test_messages_stay_when_their_reader_is_slower_than_the_deadline(connect, ending):
+    """A close takes its turn, but its peer does not wait for it forever."""
+    websocket, peer = connect("13", client=False, close_timeout=0.02)
+    peer.send(b"".join(wire.frame("text", t, masked=True) for t in (b"one", b"two")))
+    if ending is None:
+        peer.shutdown(socket.SHUT_WR)
+    else:
+        peer.send(ending)
+    wait_closed(websocket)
+    assert [websocket.receive() for _ in range(3)] == ["one", "two", None]
+    assert websocket.close_code == (1006 if ending is None else 1000)
+
+
+def test_a_client_of_draft_76_closes_when_the_server_has(connect):
+    """Draft 76: after FF 00 has been answered the connection is closed."""
+    websocket, peer = connect("76", client=True, close_timeout=NEVER)
+    peer.send(b"\x00bye\xff\xff\x00")
+    assert websocket.receive() == "bye"
+    assert websocket.receive() is None
+    assert (read(peer), read(peer)) == (b"\xff\x00", b"")
+
+
+def test_a_client_of_draft_76_closes_when_the_server_has_answered(connect):
+    websocket, peer = connect("76", client=True, close_timeout=NEVER)
+    websocket.start_close()
+    assert read(peer) == b"\xff\x00"
+    peer.send(b"\xff\x00")
+    assert read(peer) == b""
+
+
+def test_a_client_of_draft_55_waits_for_nobody(connect):
+    """Draft 55, 6: "When a user agent is to close the Web Socket connection, it must
+    drop all subsequent data from the server and must act as if the server had
+    immediately closed its side of the connection."."""
+    websocket, peer = connect("55", client=True, close_timeout=NEVER)
+    with gevent.Timeout(10):
+        websocket.close()
+    assert read(peer) == b""
+
+
+def test_a_client_of_draft_55_sends_all_of_it_before_it_closes(connect):
+    websocket, peer = connect("55", client=True, close_timeout=NEVER)
+    text = "x" * 1_000_000
+    websocket.send(text)
+    websocket.start_close()
+    received = b""
+    while data := read(peer):
+        received += data
+    assert received == b"\x00" + text.encode() + b"\xff"
+
+
+def test_a_client_of_draft_55_closes_when_the_server_has(connect):
+    """Draft 55, 6: "When a user agent notices that the Web Socket connection is
+    closed, it must immediately close its side of the connection."."""
+    websocket, peer = connect("55", client=True, close_timeout=NEVER)
+    peer.send(b"\x00one\xff\x00two\xff")
+    peer.shutdown(socket.SHUT_WR)
+    assert read(peer) == b""
+    assert [websocket.receive() for _ in range(3)] == ["one", "two", None]
