@@ -258,9 +258,11 @@ def test_the_origin_is_in_lowercase(base, name, known):
     assert make_handshake(base, allowed, **{"with": [origin]}).origin == known
 
 
-def test_a_handshake_of_no_version_has_no_answer():
+def test_a_handshake_of_no_version_has_no_fields_and_no_answer():
     site = Site.parse("http", "example.com")
-    handshake = Handshake("0", None, site, "/", (), Options())
+    handshake = Handshake("0", site, "/", Options())
+    with pytest.raises(NotImplementedError):
+        handshake.read({})
     with pytest.raises(NotImplementedError):
         handshake.accept()
 

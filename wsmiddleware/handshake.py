@@ -135,27 +135,26 @@ def key_number(key: str) -> int:
 
 
 class Handshake:
-    """Be a handshake that was found valid and waits to be accepted.
+    """Be a handshake that, once it was read and found valid, waits to be accepted.
 
     `version`, `origin` (None when there was none), `resource_name` (the path with its
     query, as requested), `offered` (the subprotocols that the client offers).
     """
 
+    origin: str | None = None
+    offered: Sequence[str] = ()
+
     def __init__(
-        self,
-        version: str,
-        origin: str | None,
-        site: Site,
-        resource_name: str,
-        offered: Sequence[str],
-        options: Options,
+        self, version: str, site: Site, resource_name: str, options: Options
     ) -> None:
         self.version = version
-        self.origin = origin
         self.resource_name = resource_name
-        self.offered = offered
         self.options = options
         self._site = site
+
+    def read(self, environ: Mapping[str, Any]) -> None:
+        """Read the fields of this version; raises Refusal."""
+        raise NotImplementedError
 
     @property
     def compression(self) -> bool:
@@ -198,6 +197,11 @@ class Handshake:
 class Handshake55(Handshake):
     """Answer as draft 55, section 5.1, byte for byte."""
 
+    def read(self, environ: Mapping[str, Any]) -> None:
+        """Read the fields of section 5.2."""
+        self.origin = environ.get("HTTP_ORIGIN")
+        self.offered = _read_protocol(environ, "WEBSOCKET_PROTOCOL")
+
     def _answer(self, subprotocol: str | None) -> tuple[Protocol, bytes]:
         head = _build_head(
             "101 Web Socket Protocol Handshake",
@@ -218,6 +222,18 @@ class Handshake76(Handshake):
     """Answer as draft 76; key3, and so the last part of the answer, comes later."""
 
     numbers: tuple[int, int] = (0, 0)
+
+    def read(self, environ: Mapping[str, Any]) -> None:
+        """Read the fields, with the numbers that the keys hide."""
+        self.origin = environ.get("HTTP_ORIGIN")
+        self.offered = _read_protocol(environ, "SEC_WEBSOCKET_PROTOCOL")
+        try:
+            self.numbers = (
+                key_number(environ.get("HTTP_SEC_WEBSOCKET_KEY1", "")),
+                key_number(environ.get("HTTP_SEC_WEBSOCKET_KEY2", "")),
+            )
+        except ValueError as error:
+            raise _bad_request(f"Sec-WebSocket-Key1 or -Key2 is {error}.") from None
 
     def _answer(self, subprotocol: str | None) -> tuple[Protocol, bytes]:
         head = _build_head(
@@ -242,6 +258,33 @@ class Handshake6455(Handshake):
     key: str = ""
     deflate: DeflateParameters | None = None
     extensions: str | None = None
+
+    def read(self, environ: Mapping[str, Any]) -> None:
+        """Read the fields of section 4.2.1."""
+        self.key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "")
+        if not _is_key(self.key):
+            raise _bad_request("Sec-WebSocket-Key is not 16 bytes in base64.")
+        # hybi-07 to -10 have "Sec-WebSocket-Origin"; hybi-11 and -12, whose version is
+        # still 8, have "Origin" as RFC 6455 has.
+        origin = environ.get("HTTP_ORIGIN")
+        if self.version != "13":
+            origin = environ.get("HTTP_SEC_WEBSOCKET_ORIGIN", origin)
+        # 4.2.2: "The origin is serialized to ASCII and converted to lowercase."
+        self.origin = None if origin is None else origin.lower()
+        self.offered = _read_subprotocols(environ)
+        # RFC 7692 extends RFC 6455; the frames of hybi-07 to -12 are the same, so a
+        # client of theirs that offers it can have it.
+        offers = environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS")
+        if offers is not None:
+            self._read_offers(offers)
+
+    def _read_offers(self, offers: str) -> None:
+        try:
+            self.extensions, self.deflate = accept_offers(
+                [offers], _compression(self.options)
+            )
+        except ValueError as error:
+            raise _bad_request(f"Sec-WebSocket-Extensions: {error}.") from None
 
     @property
     def compression(self) -> bool:
@@ -275,6 +318,15 @@ class Handshake6455(Handshake):
         return compression.codec(self.deflate, client=False)
 
 
+_HANDSHAKES: dict[str, type[Handshake]] = {
+    "13": Handshake6455,
+    "8": Handshake6455,
+    "7": Handshake6455,
+    "76": Handshake76,
+    "55": Handshake55,
+}
+
+
 def read_handshake(
     environ: Mapping[str, Any], target: str, options: Options
 ) -> Handshake:
@@ -289,7 +341,8 @@ def read_handshake(
     _check_upgrade(environ, options)
     version = _read_version(environ, options)
     _check_body(environ, version)
-    handshake = _READERS[version](environ, resource_name, site, version, options)
+    handshake = _HANDSHAKES[version](version, site, resource_name, options)
+    handshake.read(environ)
     _check_origin(environ, handshake, site)
     return handshake
 
@@ -384,41 +437,6 @@ def _check_body(environ: Mapping[str, Any], version: str) -> None:
         raise _bad_request("A WebSocket handshake has no body.")
 
 
-def _read_6455(
-    environ: Mapping[str, Any],
-    resource_name: str,
-    site: Site,
-    version: str,
-    options: Options,
-) -> Handshake:
-    key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "")
-    if not _is_key(key):
-        raise _bad_request("Sec-WebSocket-Key is not 16 bytes in base64.")
-    # hybi-07 to -10 have "Sec-WebSocket-Origin"; hybi-11 and -12, whose version is
-    # still 8, have "Origin" as RFC 6455 has.
-    origin = environ.get("HTTP_ORIGIN")
-    if version != "13":
-        origin = environ.get("HTTP_SEC_WEBSOCKET_ORIGIN", origin)
-    # 4.2.2: "The origin is serialized to ASCII and converted to lowercase."
-    if origin is not None:
-        origin = origin.lower()
-    offered = _read_subprotocols(environ)
-    handshake = Handshake6455(version, origin, site, resource_name, offered, options)
-    handshake.key = key
-    offers = environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS")
-    # RFC 7692 extends RFC 6455; the frames of hybi-07 to -12 are the same, so a client
-    # of theirs that offers it can have it.
-    compression = _compression(options)
-    if offers is not None:
-        try:
-            handshake.extensions, handshake.deflate = accept_offers(
-                [offers], compression
-            )
-        except ValueError as error:
-            raise _bad_request(f"Sec-WebSocket-Extensions: {error}.") from None
-    return handshake
-
-
 def _is_key(key: str) -> bool:
     # 4.2.1: "A |Sec-WebSocket-Key| header field with a base64-encoded value that,
     # when decoded, is 16 bytes in length."
@@ -442,47 +460,6 @@ def _read_subprotocols(environ: Mapping[str, Any]) -> Sequence[str]:
     if len(set(offered)) < len(offered):
         raise _bad_request("Sec-WebSocket-Protocol names a subprotocol twice.")
     return offered
-
-
-def _read_76(
-    environ: Mapping[str, Any],
-    resource_name: str,
-    site: Site,
-    version: str,
-    options: Options,
-) -> Handshake:
-    offered = _read_protocol(environ, "SEC_WEBSOCKET_PROTOCOL")
-    origin = environ.get("HTTP_ORIGIN")
-    handshake = Handshake76(version, origin, site, resource_name, offered, options)
-    try:
-        handshake.numbers = (
-            key_number(environ.get("HTTP_SEC_WEBSOCKET_KEY1", "")),
-            key_number(environ.get("HTTP_SEC_WEBSOCKET_KEY2", "")),
-        )
-    except ValueError as error:
-        raise _bad_request(f"Sec-WebSocket-Key1 or -Key2 is {error}.") from None
-    return handshake
-
-
-def _read_55(
-    environ: Mapping[str, Any],
-    resource_name: str,
-    site: Site,
-    version: str,
-    options: Options,
-) -> Handshake:
-    offered = _read_protocol(environ, "WEBSOCKET_PROTOCOL")
-    origin = environ.get("HTTP_ORIGIN")
-    return Handshake55(version, origin, site, resource_name, offered, options)
-
-
-_READERS: dict[str, Callable[..., Handshake]] = {
-    "13": _read_6455,
-    "8": _read_6455,
-    "7": _read_6455,
-    "76": _read_76,
-    "55": _read_55,
-}
 
 
 def _read_protocol(environ: Mapping[str, Any], name: str) -> Sequence[str]:
