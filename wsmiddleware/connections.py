@@ -35,6 +35,7 @@ class Connections:
         self._addresses: Counter[str] = Counter()
         self._worker: Any = None
         self._polls = False
+        self._is_polling = False
 
     def __len__(self) -> int:
         return len(self.open)
@@ -65,7 +66,7 @@ class Connections:
         """Count a connection, from its handshake on."""
         self.open.add(websocket)
         self._addresses[address] += 1
-        if self.worker and self._polls and len(self.open) == 1:
+        if self.worker and self._polls and not self._is_polling:
             self._poll()
 
     def discard(self, websocket: WebSocket, address: str) -> None:
@@ -91,12 +92,14 @@ class Connections:
         self._polls = hasattr(self._worker, "alive")
 
     def _poll(self) -> None:
+        self._is_polling = False
         if not self.open:
             return
         worker = self._worker
         if not worker.alive or worker.ppid != os.getppid():
             self.drain()
             return
+        self._is_polling = True
         GeventReactor.current().call_at(monotonic() + POLL_INTERVAL, self._poll)
 
     def drain(self) -> None:

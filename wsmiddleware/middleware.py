@@ -8,6 +8,7 @@ when it is first used. The handler's return closes with 1000, its exception with
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import cached_property
 from time import monotonic
 from types import FunctionType
@@ -17,7 +18,7 @@ from greenlet import GreenletExit
 
 from wsmiddleware.connections import connections
 from wsmiddleware.events import CloseCode
-from wsmiddleware.exceptions import ConnectionClosed
+from wsmiddleware.exceptions import ConnectionClosed, WebSocketError
 from wsmiddleware.frameworks import find_url_map, hide_upgrade
 from wsmiddleware.handshake import (
     Handshake,
@@ -103,8 +104,10 @@ class WebSocketMiddleware:
         if self.options.max_connections is not None:
             return self.options.max_connections
         capacity = server.capacity()
+        if capacity is None:
+            return None
         # What is left over is for HTTP: a full worker answers no health check.
-        return None if capacity is None else capacity - max(1, capacity // 10)
+        return max(1, capacity - max(1, capacity // 10))
 
     def _refuse_server(
         self, environ: Environ, start_response: StartResponse
@@ -147,9 +150,9 @@ def _refuse(
 ) -> Iterable[bytes]:
     logger.warning(
         "%s: handshake refused with %s: %s",
-        # As it was sent, still percent-encoded: it cannot end the line of the log. And
-        # without the query, which may hold a secret.
-        server.resource_name.partition("?")[0],
+        # As it was sent, still percent-encoded, without the query, which may hold a
+        # secret. Not every server keeps control characters out of it.
+        repr(server.resource_name.partition("?")[0])[1:-1],
         refusal.status,
         refusal.text.partition("\n")[0],
     )
@@ -193,6 +196,7 @@ class Upgrade:
         self._close_code = CloseCode.NORMAL_CLOSURE
         self._is_answered = False
         self._is_last = False
+        self._is_over = False
         self._is_compressed = False
         self.websocket = WebSocket(
             self._open,
@@ -208,6 +212,10 @@ class Upgrade:
     def _open(
         self, subprotocol: str | None, headers: Headers
     ) -> tuple[Protocol, Transport, bytes]:
+        if self._is_over:
+            raise ConnectionClosed(CloseCode.ABNORMAL_CLOSURE, "the request is over")
+        if self._server.has_answered():
+            raise WebSocketError("an HTTP response has begun: too late for WebSocket")
         protocol, head = self._handshake.accept(subprotocol, headers)
         sock, initial = self._server.take_over()
         transport = Transport(
@@ -228,11 +236,11 @@ class Upgrade:
             if self._middleware.url_map is not None:
                 hide_upgrade(self._middleware.url_map, self._environ)
             response = self._middleware.app(self._environ, self.start_response)
+            if self.websocket.accepted:
+                _close(response)
         except BaseException as error:
             self.fail(error)
-            return self.end()
         if self.websocket.accepted:
-            _close(response)
             return self.end()
         if not isinstance(response, (list, tuple)):
             return self.last(LazyResponse(self, response))
@@ -247,8 +255,14 @@ class Upgrade:
         return LastResponse(self._server, response) if self._is_last else response
 
     def release(self) -> None:
-        """Count the connection no longer."""
+        """Count the connection no longer, and let nobody use it any more.
+
+        From now on the socket is the server's, or closed and its number another's.
+        """
         connections.discard(self.websocket, self.address)
+        self._is_over = True
+        if self.websocket.accepted:
+            self.websocket.abort("the request is over")
 
     def start_response(self, status: str, *args: Any) -> Any:
         """Pass a refusal on to the server; ignore a response after the handshake."""
@@ -277,9 +291,13 @@ class Upgrade:
             self._close_code = CloseCode.GOING_AWAY
             return
         self._close_code = CloseCode.INTERNAL_ERROR
-        logger.error(
-            "the WebSocket handler of %s failed", self._request_line(), exc_info=error
-        )
+        # Who is killed while the log keeps him waiting closes the connection, too.
+        with suppress(BaseException):
+            logger.error(
+                "the WebSocket handler of %s failed",
+                self._request_line(),
+                exc_info=error,
+            )
 
     def _request_line(self) -> str:
         # Like the path of a refusal
@@ -345,20 +363,30 @@ class LazyResponse:
         self._response = response
 
     def __iter__(self) -> Iterator[bytes]:
-        upgrade = self._upgrade
+        try:
+            yield from self._until_accepted()
+            if self._upgrade.websocket.accepted:
+                self._upgrade.end()
+        finally:
+            # Not every middleware around us calls `close`.
+            self._upgrade.release()
+
+    def _until_accepted(self) -> Iterator[bytes]:
         try:
             for data in self._response:
-                if not upgrade.websocket.accepted:
+                if not self._upgrade.websocket.accepted:
                     yield data
-        except Exception as error:
-            upgrade.fail(error)
-        if upgrade.websocket.accepted:
-            upgrade.end()
+        except GeneratorExit:
+            raise  # the server wants no more
+        except BaseException as error:
+            self._upgrade.fail(error)
 
     def close(self) -> None:
         """Close the application's response, and what it leaves."""
-        _close(self._response)
-        self._upgrade.release()
+        try:
+            _close(self._response)
+        finally:
+            self._upgrade.release()
 
 
 def _close(response: Any) -> None:

@@ -17,6 +17,8 @@ def _is_trusted(address: str, trusted: Sequence[str]) -> bool:
         peer = ip_address(address)
     except ValueError:
         return False
+    # So a socket for both families names a peer that speaks IPv4.
+    peer = getattr(peer, "ipv4_mapped", None) or peer
     return any(peer in ip_network(network) for network in trusted if network != "unix")
 
 

@@ -77,6 +77,10 @@ class Server:
         """Tell whether octets behind the request have been read."""
         raise NotImplementedError
 
+    def has_answered(self) -> bool:
+        """Tell whether some of a response has been sent."""
+        raise NotImplementedError
+
     def close_connection(self) -> None:
         """Have the connection closed after the response."""
         raise NotImplementedError
@@ -111,6 +115,10 @@ class GunicornServer(Server):
     def has_read_ahead(self) -> bool:
         """Tell whether octets behind the request have been read."""
         return bool(self._unreader.buf.getvalue())
+
+    def has_answered(self) -> bool:
+        """Tell whether some of a response has been sent."""
+        return bool(self._response.headers_sent)
 
     def close_connection(self) -> None:
         """Have the connection closed after the response."""
@@ -183,6 +191,10 @@ class PywsgiServer(Server):
             return b""
         finally:
             sock.settimeout(timeout)
+
+    def has_answered(self) -> bool:
+        """Tell whether some of a response has been sent."""
+        return bool(self._handler.headers_sent)
 
     def close_connection(self) -> None:
         """Have the connection closed after the response."""

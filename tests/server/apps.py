@@ -15,7 +15,7 @@ import gevent
 from gevent import socket
 
 from wsmiddleware import WebSocketMiddleware
-from wsmiddleware.exceptions import ConcurrencyError, ConnectionClosed
+from wsmiddleware.exceptions import ConcurrencyError, ConnectionClosed, WebSocketError
 from wsmiddleware.websocket import WebSocket
 
 ALLOWED = ["http://good.example", "https://*.wild.example"]
@@ -232,6 +232,54 @@ def handler_exits(environ, start_response):
     raise kinds[environ["QUERY_STRING"]]()
 
 
+def handler_exits_lazily(environ, start_response):
+    """Do the same while the server iterates over the response."""
+    yield from handler_exits(environ, start_response)
+
+
+class BadResponse(list):
+    def close(self):
+        raise RuntimeError("the response's own fault")
+
+
+def response_fails(environ, start_response):
+    """Return a response that cannot be closed, as a callback of Flask's may do."""
+    ws = environ["wsgi.websocket"]
+    ws.send("soon")
+    ws.receive()
+    return BadResponse()
+
+
+kept = []
+
+
+def refuse_and_keep(environ, start_response):
+    kept.append(environ["wsgi.websocket"])
+    return plain(start_response, "403 Forbidden", "no\n")
+
+
+def use_kept(environ, start_response):
+    """Use a WebSocket whose request is over."""
+    outcomes = []
+    for use in (kept[-1].accept, lambda: kept[-1].send("late"), kept[-1].receive):
+        try:
+            outcomes.append(repr(use()))
+        except WebSocketError as error:
+            outcomes.append(type(error).__name__)
+    return plain(start_response, text=" ".join(outcomes))
+
+
+def too_late(environ, start_response):
+    """Use the WebSocket in the middle of a response."""
+    write = start_response("200 OK", [("Content-Type", "text/plain")])
+    write(b"begun, ")
+    try:
+        environ["wsgi.websocket"].accept()
+    except WebSocketError as error:
+        write(str(error).encode())
+    return []
+
+
 def timeout(environ, start_response):
     """Wait in vain several times, with each way of waiting; then echo."""
     ws = environ["wsgi.websocket"]
@@ -433,6 +481,7 @@ PATHS = {
     "/echo": echo,
     "/executed": list_executed,
     "/exits": handler_exits,
+    "/exits-lazily": handler_exits_lazily,
     "/goodbye": goodbye,
     "/has-websocket": has_websocket,
     "/hints": hints,
@@ -450,13 +499,17 @@ PATHS = {
     "/raises": handler_raises,
     "/raises-early": raises_before_use,
     "/redirect": redirect,
+    "/refuse-and-keep": refuse_and_keep,
     "/report-close": report_close,
+    "/response-fails": response_fails,
     "/returns": handler_returns,
     "/stream": stream,
     "/ticks": sends_forever,
     "/timeout": timeout,
+    "/too-late": too_late,
     "/two-receivers": two_receivers,
     "/unauthorized": unauthorized,
+    "/use-kept": use_kept,
     "/watch": watch,
 }
 
@@ -473,6 +526,7 @@ HTTP = {
     redirect,
     stream,
     unauthorized,
+    use_kept,
 }
 
 

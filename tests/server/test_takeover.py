@@ -156,6 +156,23 @@ def test_refusal_leaves_the_connection_usable(server, path, status, version):
     second.close()
 
 
+@pytest.mark.parametrize("version", ["13", "55"])
+def test_websocket_of_a_refused_request_is_of_no_use(server, version):
+    client = server.client(version, "/refuse-and-keep", origin=server.origin)
+    client.wire.send(client.request())
+    assert peers.read_response(client.wire).status == 403
+    response = peers.exchange(client.wire, "/use-kept", host=server.host)
+    assert response.body == b"ConnectionClosed ConnectionClosed None"
+
+
+def test_websocket_cannot_begin_within_a_response(server):
+    client = server.client("13", "/too-late")
+    client.wire.send(client.request())
+    response = peers.read_response(client.wire)
+    assert response.status == 200
+    assert response.body.startswith(b"begun, an HTTP response has begun")
+
+
 def test_upgrade_after_plain_requests_on_the_same_connection(server):
     wire = server.connect()
     for path in ("/", "/stream", "/nothing-here"):

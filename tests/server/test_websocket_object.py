@@ -61,14 +61,27 @@ def test_exception_before_the_first_use_is_an_http_error(server):
 @pytest.mark.parametrize(
     "exit", ["GreenletExit", "Timeout", "SystemExit", "StopIteration"]
 )
-def test_other_ways_to_leave_have_a_defined_end(server, exit):
+@pytest.mark.parametrize("path", ["/exits", "/exits-lazily"])
+def test_other_ways_to_leave_have_a_defined_end(server, path, exit):
     server.allowed_faults = [r"Traceback|\bERROR\b"]
-    client = server.open("13", f"/exits?{exit}")
+    path = f"{path}?{exit}"
+    client = server.open("13", path)
     assert client.receive() == "soon"
     client.send("now")
     assert client.expect_close() in (1000, 1001, 1011)
-    path = f"/exits?{exit}"
     assert [status for status, _, _ in server.access_lines(path)] == [101]
+    assert server.get("/").status == 200
+
+
+def test_response_that_cannot_be_closed(server):
+    server.allowed_faults = [r"Traceback|\bERROR\b"]
+    client = server.open("13", "/response-fails")
+    assert client.receive() == "soon"
+    client.send("now")
+    assert client.expect_close() == 1011
+    path = "/response-fails"
+    assert [status for status, _, _ in server.access_lines(path)] == [101]
+    assert len(server.log.find("the response's own fault$", server.mark)) == 1
     assert server.get("/").status == 200
 
 
