@@ -31,12 +31,16 @@ class Connection:
         self.options = Options(**settings)
         self.accepted = accepted
         self.acts = []
+        self.waiting = self.taken = 0
 
     def go_away(self):
         self.acts.append("close")
 
     def abort(self, reason):
         self.acts.append(reason)
+
+    def outstanding(self):
+        return self.waiting, self.taken
 
 
 @pytest.fixture
@@ -135,6 +139,20 @@ def test_who_does_not_answer_is_dropped(connections, reactor):
     assert waiting.acts == ["close"]
 
 
+def test_who_still_takes_what_came_before_the_close_has_more_time(connections, reactor):
+    connection = Connection()
+    connection.waiting = 1000
+    connections.add(connection, "a")
+    connections.drain()
+    for _ in range(3):
+        connection.taken += 10
+        reactor.run()
+        assert connection.acts == ["close"]
+    reactor.run()
+    assert connection.acts == ["close", "the server went away"]
+    assert reactor.calls == []
+
+
 def test_closes_are_spread_over_the_window(connections, reactor):
     opened = [Connection(drain_window=10) for _ in range(5)]
     for connection in opened:
@@ -202,8 +220,10 @@ def test_nobody_is_asked_for_nobody(reactor, worker):
     connections.discard(connection, "a")
     reactor.run()
     assert reactor.calls == []
-    connections.add(connection, "a")
-    assert len(reactor.calls) == 1
+    for _ in range(3):
+        connections.add(connection, "a")
+        connections.discard(connection, "a")
+        assert len(reactor.calls) == 1
 
 
 @pytest.mark.parametrize("handler", [signal.SIG_DFL, None, lambda number, frame: None])

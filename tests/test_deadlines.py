@@ -61,6 +61,9 @@ class Connection:
         self.answers = False
         self.deadlines = Deadlines(self, Options(**settings), clock)
 
+    def outstanding(self):
+        return self.buffered_amount, self.bytes_sent
+
     def note(self, *act):
         self.acts.append((round(self.clock.now - self.started, 3), *act))
 
@@ -159,6 +162,18 @@ def test_peer_is_not_blamed_for_what_is_not_read(connect, clock):
     connection.reading_is_paused = False
     clock.advance(30)
     assert connection.acts[-1][1] == "abort"
+
+
+def test_peer_that_has_not_come_to_the_ping_is_not_late(connect, clock):
+    """It takes what was sent before, slowly; behind that is the ping."""
+    connection = connect(ping_interval=10, ping_timeout=5)
+    connection.buffered_amount = 1000
+    for _ in range(3):
+        clock.advance(10)
+        connection.bytes_sent += 1
+    assert [act for _, act in connection.acts] == ["ping"] * 3
+    clock.advance(20)
+    assert connection.acts[-1] == (45, "abort", "the peer did not answer a ping")
 
 
 def test_pings_without_a_deadline(connect, clock):
@@ -268,6 +283,28 @@ def test_close_that_is_not_answered_ends(connect, clock):
     connection.deadlines.start_close()
     clock.advance(10)
     assert connection.acts == [(5, "overdue")]
+
+
+def test_peer_that_has_not_come_to_the_close_has_more_time(connect, clock):
+    connection = connect(close_timeout=5, send_timeout=30)
+    connection.buffered_amount = 1000
+    connection.deadlines.start_close()
+    for _ in range(3):
+        clock.advance(4)
+        connection.bytes_sent += 1
+    clock.advance(10)
+    # At 5, 10 and 15 seconds it had taken some more, at 20 it had not.
+    assert connection.acts == [(20, "overdue")]
+
+
+def test_peer_that_takes_for_ever_is_given_up(connect, clock):
+    connection = connect(close_timeout=5, send_timeout=30)
+    connection.buffered_amount = 1000
+    connection.deadlines.start_close()
+    for _ in range(20):
+        clock.advance(2)
+        connection.bytes_sent += 1
+    assert connection.acts == [(30, "overdue")]
 
 
 def test_nothing_else_matters_while_closing(connect, clock):

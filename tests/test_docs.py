@@ -74,6 +74,7 @@ def test_every_attribute_of_a_websocket_is_in_the_reference():
         "end_overdue",
         "go_away",
         "is_gone",
+        "outstanding",
         "reading_is_paused",
         "send_keepalive",
     }

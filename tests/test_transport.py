@@ -142,6 +142,19 @@ def test_a_peer_that_takes_nothing_gets_all_of_it_in_the_end(ends):
     assert websocket.buffered_amount == 0
 
 
+def test_what_the_peer_has_not_taken_is_known(ends):
+    """Although the system has taken it, so that nothing waits here."""
+    websocket, peer = ends
+    assert websocket.outstanding() == (0, websocket.bytes_sent)
+    websocket.send("x" * 10_000)
+    waiting, taken = websocket.outstanding()
+    assert (websocket.buffered_amount, taken < websocket.bytes_sent) == (0, True)
+    assert waiting >= 10_000
+    while websocket.outstanding()[0]:
+        peer.recv(1 << 16)
+    assert websocket.outstanding() == (0, websocket.bytes_sent)
+
+
 def test_reading_stops_when_the_application_lags_behind(ends):
     websocket, peer = ends
     data = burst(*[b"x" * 1000] * 40)

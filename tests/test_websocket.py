@@ -24,12 +24,13 @@ def connect():
     """Return the function that joins a WebSocket with a socket of its peer's."""
     opened = []
 
-    def connect(version, *, client, **settings):
+    def connect(version, *, client, accept=True, **settings):
         ours, peer = socket.socketpair()
         peer.setblocking(False)
         reactor = GeventReactor.current()
         transport = Transport(ours, reactor)
-        protocol = PROTOCOLS[version](client=client)
+        details = {"respond": lambda key3: b"k" * 16} if not accept else {}
+        protocol = PROTOCOLS[version](client=client, **details)
         websocket = WebSocket(
             lambda subprotocol, headers: (protocol, transport, b""),
             Options(ping_interval=None, **settings),
@@ -37,7 +38,8 @@ def connect():
             client=client,
             version=version,
         )
-        websocket.accept()
+        if accept:
+            websocket.accept()
         opened.append((websocket, peer))
         return websocket, peer
 
@@ -61,6 +63,55 @@ def wait_closed(websocket):
 
 def close_frame(code, *, masked):
     return wire.frame("close", code.to_bytes(2, "big"), masked=masked)
+
+
+def test_what_cannot_be_sent_is_refused_though_it_would_wait(connect):
+    settings = {"overflow": "drop_oldest", "max_buffered": 1000}
+    websocket, _ = connect("55", client=False, **settings)
+    while websocket.buffered_amount < 500:
+        websocket.send("x" * 100_000)
+    with pytest.raises(TypeError):
+        websocket.send(b"binary")
+    with pytest.raises(UnicodeEncodeError):
+        websocket.send("\udcff")
+    assert websocket.messages_dropped == 0
+
+
+def test_what_waits_to_be_dropped_or_sent_is_sent_before_the_close(connect):
+    settings = {"overflow": "drop_oldest", "max_buffered": 1_000_000}
+    websocket, peer = connect("13", client=False, **settings)
+    sent = bytearray(b"x" * 400_000)
+    for number in range(8):
+        sent[0] = number
+        websocket.send(sent)  # it is ours to change again
+    assert websocket.messages_dropped > 0
+    websocket.start_close(4000)
+    protocol = RFC6455(client=True, max_message_size=1 << 20)
+    events = []
+    while not events or isinstance(events[-1], bytes):
+        events += protocol.receive_data(read(peer))
+    *messages, close = events
+    assert len(messages) + websocket.messages_dropped == 8
+    assert messages[-1][0] == 7
+    assert close.code == 4000
+    assert websocket.messages_sent == len(messages)
+
+
+def test_use_of_draft_76_by_several_waits_for_the_whole_handshake(connect):
+    websocket, peer = connect("76", client=False, accept=False)
+    senders = [gevent.spawn(websocket.send, text) for text in ("one", "two")]
+    impatient = gevent.spawn(gevent.with_timeout, 0.01, websocket.receive)
+    impatient.join()
+    assert isinstance(impatient.exception, gevent.Timeout)
+    receiver = gevent.spawn(websocket.receive)
+    peer.send(b"12345678\x00hello\xff")
+    received = b""
+    with gevent.Timeout(10):
+        gevent.joinall([*senders, receiver], raise_error=True)
+        while received.count(b"\xff") < 2:
+            received += read(peer)
+    assert received == b"k" * 16 + b"\x00one\xff\x00two\xff"
+    assert receiver.value == "hello"
 
 
 @pytest.mark.parametrize(

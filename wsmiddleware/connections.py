@@ -116,11 +116,20 @@ class Connections:
                 reactor.call_at(now + delay, websocket.go_away)
             else:
                 websocket.go_away()
-            reactor.call_at(now + delay + CLOSE_TIME, partial(_abort, websocket))
+            _, taken = websocket.outstanding()
+            give_up = partial(_abort, websocket, taken)
+            reactor.call_at(now + delay + CLOSE_TIME, give_up)
 
 
-def _abort(websocket: WebSocket) -> None:
-    if websocket.accepted:
+def _abort(websocket: WebSocket, taken: int) -> None:
+    if not websocket.accepted:
+        return
+    waiting, taken_now = websocket.outstanding()
+    if waiting and taken_now != taken:
+        # The peer still takes what came before the close.
+        again = partial(_abort, websocket, taken_now)
+        GeventReactor.current().call_at(monotonic() + CLOSE_TIME, again)
+    else:
         websocket.abort("the server went away")
 
 

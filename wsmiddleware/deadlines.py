@@ -29,6 +29,7 @@ class Deadlines:
 
     __slots__ = (
         "_close_at",
+        "_close_by",
         "_entry",
         "_expire_at",
         "_idle_at",
@@ -39,6 +40,7 @@ class Deadlines:
         "_reactor",
         "_stall_at",
         "_taken",
+        "_taken_at_stall",
         "_websocket",
         "active",
         "heard",
@@ -57,8 +59,11 @@ class Deadlines:
         self._idle_at = inf
         self._expire_at = inf
         self._close_at = inf
+        self._close_by = inf
         self._quiet_looks = 0
+        # How much the peer had taken when it was last asked
         self._taken = 0
+        self._taken_at_stall = 0
 
     def start(self, has_ping: bool) -> None:
         """Begin to watch, once the handshake is completed."""
@@ -76,14 +81,20 @@ class Deadlines:
         """Begin to watch a peer that does not take what is sent."""
         timeout = self._options.send_timeout
         if timeout is not None and self._stall_at == inf:
-            self._taken = self._websocket.bytes_sent
+            _, self._taken_at_stall = self._websocket.outstanding()
             self._stall_at = monotonic() + timeout
             self._arm()
 
     def start_close(self) -> None:
-        """Give the peer `close_timeout` to answer a close; nothing else matters now."""
+        """Give the peer `close_timeout` to answer a close; nothing else matters now.
+
+        As long as it takes what was sent before, it has `send_timeout` for that.
+        """
         self._ping_at = self._pong_at = self._idle_at = self._expire_at = inf
-        self._close_at = monotonic() + self._options.close_timeout
+        now = monotonic()
+        self._close_at = now + self._options.close_timeout
+        self._close_by = now + (self._options.send_timeout or inf)
+        _, self._taken = self._websocket.outstanding()
         self._arm()
 
     def stop(self) -> None:
@@ -113,7 +124,9 @@ class Deadlines:
         """Act on what is due, and be called again for what is not."""
         self._entry = None
         now = monotonic()
-        if now >= self._close_at:
+        if now >= self._close_at and now < self._close_by and self._peer_takes():
+            self._close_at = now + self._options.close_timeout
+        elif now >= self._close_at:
             self._close_at = inf
             self._websocket.end_overdue()
         elif self._check_stall(now) and self._check_age(now):
@@ -121,12 +134,19 @@ class Deadlines:
         if not self._websocket.is_gone:
             self._arm()
 
+    def _peer_takes(self) -> bool:
+        # What is waiting for the peer to come to it is not late.
+        before = self._taken
+        waiting, self._taken = self._websocket.outstanding()
+        return bool(waiting and self._taken != before)
+
     def _check_stall(self, now: float) -> bool:
         if now < self._stall_at:
             return True
         self._stall_at = inf
         websocket = self._websocket
-        if websocket.buffered_amount and websocket.bytes_sent == self._taken:
+        _, taken = websocket.outstanding()
+        if websocket.buffered_amount and taken == self._taken_at_stall:
             websocket.abort("the peer took nothing of what was sent")
             return False
         if websocket.buffered_amount:
@@ -150,6 +170,8 @@ class Deadlines:
     def _check_pings(self, now: float) -> None:
         if self.heard or self._websocket.reading_is_paused:
             self._pong_at = inf
+        elif now >= self._pong_at and self._peer_takes():
+            self._pong_at = inf  # it has not come to the ping yet
         elif now >= self._pong_at:
             self._websocket.abort("the peer did not answer a ping")
             return
@@ -159,4 +181,5 @@ class Deadlines:
         if self._options.ping_timeout is not None and self._pong_at == inf:
             self.heard = False
             self._pong_at = now + self._options.ping_timeout
+            _, self._taken = self._websocket.outstanding()
         self._websocket.send_keepalive()

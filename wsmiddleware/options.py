@@ -130,10 +130,10 @@ class Options:
             raise ValueError("drain_code must be 1001 or 1012")
         check_patterns(self.allowed_origins)
         check_networks(self.trusted_proxies)
+        if not isinstance(self.compression, (bool, Compression)):
+            raise ValueError("compression must be True, False or a Compression")
         for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, (int, float)) and value < 0:
-                raise ValueError(f"{field.name} must not be negative")
+            _check_number(field, getattr(self, field.name))
 
     @classmethod
     def from_environment(
@@ -153,9 +153,26 @@ class Options:
         return cls(**values)
 
 
-def _parse(field: Any, text: str) -> Any:
+def _kinds(field: Any) -> tuple[Any, ...]:
     is_union = get_origin(field.type) in (Union, UnionType)
-    kinds = get_args(field.type) if is_union else (field.type,)
+    return get_args(field.type) if is_union else (field.type,)
+
+
+def _check_number(field: Any, value: Any) -> None:
+    kinds = _kinds(field)
+    if not {int, float} & set(kinds) or (value is None and NoneType in kinds):
+        return
+    numbers = (int, float) if float in kinds else (int,)
+    if not isinstance(value, numbers) or isinstance(value, bool):
+        raise ValueError(f"{field.name} must be a number, not {value!r}")
+    if not value >= 0:  # nor is "not a number"
+        raise ValueError(f"{field.name} must not be negative")
+    if value == 0 and float in kinds and NoneType in kinds:
+        raise ValueError(f"{field.name} must not be 0; None switches it off")
+
+
+def _parse(field: Any, text: str) -> Any:
+    kinds = _kinds(field)
     try:
         if text.lower() == "none" and NoneType in kinds:
             return None

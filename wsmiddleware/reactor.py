@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from time import monotonic
 from typing import Any
@@ -23,6 +23,9 @@ from gevent.monkey import get_original
 from greenlet import getcurrent, greenlet
 
 __all__ = ["Deadline", "GeventReactor", "Reactor", "ThreadReactor", "Waiter"]
+
+# How many deadlines there are before those that were cancelled are looked for
+SWEEP_SIZE = 1024
 
 
 class Deadline:
@@ -156,6 +159,7 @@ class Reactor:
         self._orders = count()
         self._timer: Any = None
         self._timer_at = 0.0
+        self._sweep_size = SWEEP_SIZE
 
     def waiter(self, lock: Any) -> Waiter:
         """Return a waiter for a caller of this reactor."""
@@ -172,10 +176,18 @@ class Reactor:
     def call_at(self, when: float, function: Callable[[], None]) -> Deadline:
         """Call `function` in the loop at `when` (time.monotonic) or soon after."""
         deadline = Deadline(when, next(self._orders), function)
+        if len(self._deadlines) >= self._sweep_size:
+            self._sweep()
         heappush(self._deadlines, deadline)
         if self._deadlines[0] is deadline:
             self.run(self._arm)
         return deadline
+
+    def _sweep(self) -> None:
+        # Those that were cancelled would stay until their time has come.
+        self._deadlines = [d for d in self._deadlines if d.function is not None]
+        heapify(self._deadlines)
+        self._sweep_size = max(SWEEP_SIZE, 2 * len(self._deadlines))
 
     def _arm(self) -> None:
         while self._deadlines and self._deadlines[0].function is None:

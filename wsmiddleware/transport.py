@@ -12,7 +12,10 @@ This is the only room that touches a socket.
 
 import socket
 import ssl
+import sys
 from contextlib import suppress
+from fcntl import ioctl
+from termios import TIOCOUTQ
 from typing import Any
 
 from wsmiddleware.reactor import Reactor
@@ -314,6 +317,18 @@ class Transport:
         if self._finishing:
             self._shut_down_writing()
         self._receiver.drained()
+
+    def unacknowledged(self) -> int:
+        """Return how many bytes the system holds until the peer has taken them.
+
+        It may take megabytes, and then no more until a good part of them has gone.
+        """
+        if self.closed:
+            return 0
+        try:
+            return int.from_bytes(ioctl(self._fd, TIOCOUTQ, bytes(4)), sys.byteorder)
+        except OSError:
+            return 0
 
     def keep_alive(self, idle: float | None, timeout: float | None) -> None:
         """Have the system notice a peer that vanished, for want of pings.

@@ -105,7 +105,7 @@ class WebSocket(Receiver):
         self._ping_count = 0
         self._controls = 0
         self._controls_since = 0.0
-        self._outbox: deque[tuple[Any, bool | None]] | None = None
+        self._outbox: deque[str | bytes] | None = None
         self._outbox_size = 0
         self._queued = 0
         self._max_queue = options.max_queue
@@ -152,7 +152,7 @@ class WebSocket(Receiver):
     @property
     def accepted(self) -> bool:
         """Tell whether the handshake has been answered."""
-        return self._opening is None
+        return self._protocol is not None
 
     def __repr__(self) -> str:
         state = "closed" if self._ended else "open" if self.accepted else "connecting"
@@ -168,23 +168,33 @@ class WebSocket(Receiver):
         header that cannot be sent, WebSocketError when the handshake is already
         completed, ConnectionClosed when the peer goes away meanwhile.
         """
-        if self._opening is None:
+        if self._opening is None or self._protocol is not None:
             raise WebSocketError("the handshake is already completed")
         protocol, transport, head = self._opening(subprotocol, headers)
-        self._opening = None
         self._protocol = protocol
         self._transport = transport
         transport.write(head)
         transport.start(self)
-        if self._ended:
-            return
+        if not self._ended:
+            self._start_deadlines(protocol, transport)
+            if protocol.state == CONNECTING:
+                self._finish_accept()
+        self._opening = None
+
+    def _start_deadlines(self, protocol: Protocol, transport: Transport) -> None:
         if not protocol.has_ping:
             transport.keep_alive(
                 self._options.ping_interval, self._options.ping_timeout
             )
         self._deadlines.start(protocol.has_ping)
-        if protocol.state == CONNECTING:
+
+    def _accept_or_wait(self) -> None:
+        # Somebody else may be at it, or have been interrupted while waiting.
+        if self._protocol is None:
+            self.accept()
+        elif not self._ended:
             self._finish_accept()
+            self._opening = None
 
     def _finish_accept(self) -> None:
         # Draft 76: the client's last eight octets are still on their way.
@@ -208,7 +218,7 @@ class WebSocket(Receiver):
         """
         if self._opening is not None:
             try:
-                self.accept()
+                self._accept_or_wait()
             except ConnectionClosed:
                 return None
         give_up_at = None if timeout is None else monotonic() + timeout
@@ -289,7 +299,7 @@ class WebSocket(Receiver):
         `send_timeout`, TypeError for binary data where the version carries text only.
         """
         if self._opening is not None:
-            self.accept()
+            self._accept_or_wait()
         full = self._transport.buffered >= self._max_buffered
         if (full or self._outbox) and not self._make_room(data, binary):
             return
@@ -304,15 +314,10 @@ class WebSocket(Receiver):
         self._transport.write(octets)
 
     def _encode(self, data: Any, binary: bool | None) -> bytes:
-        if data is None:
-            data = ""
-        if binary is None:
-            binary = not isinstance(data, str)
-        if binary:
-            payload = data.encode() if isinstance(data, str) else data
-            return bytes(self._protocol.send_binary(payload))
-        text = data if isinstance(data, str) else bytes(memoryview(data)).decode()
-        return bytes(self._protocol.send_text(text))
+        message = _as_message(data, binary)
+        if isinstance(message, str):
+            return bytes(self._protocol.send_text(message))
+        return bytes(self._protocol.send_binary(message))
 
     def _make_room(self, data: Any, binary: bool | None) -> bool:
         """Tell whether the message is to be sent now, as the overflow option says."""
@@ -335,22 +340,39 @@ class WebSocket(Receiver):
     def _put_out(self, data: Any, binary: bool | None) -> None:
         # Not encoded yet: a compressed message cannot be dropped any more, because
         # those behind it may refer to it.
+        message = self._check(_as_message(data, binary))
         if self._outbox is None:
             self._outbox = deque()
-        self._outbox.append((data, binary))
-        self._outbox_size += len(data or "")
+        self._outbox.append(message)
+        self._outbox_size += len(message)
         limit = self._options.max_buffered - self._max_buffered
         while self._outbox_size > limit and len(self._outbox) > 1:
-            dropped, _ = self._outbox.popleft()
-            self._outbox_size -= len(dropped or "")
+            self._outbox_size -= len(self._outbox.popleft())
             self.messages_dropped += 1
+
+    def _check(self, message: Any) -> str | bytes:
+        # What cannot be sent is found out while its sender can be told, and what its
+        # sender may change is copied.
+        if isinstance(message, str):
+            message.encode()
+            return message
+        if not self._protocol.has_ping:  # a draft that carries text only
+            self._protocol.send_binary(b"")
+        return bytes(memoryview(message))
 
     def _empty_outbox(self) -> None:
         outbox, self._outbox = self._outbox, None
         self._outbox_size = 0
         while outbox and not self._ended:
-            data, binary = outbox.popleft()
-            self.send(data, binary)
+            self.send(outbox.popleft())
+
+    def _send_outbox(self) -> None:
+        # Nothing can be dropped any more: the close comes behind it.
+        outbox, self._outbox = self._outbox, None
+        self._outbox_size = 0
+        for message in outbox or ():
+            self._transport.write(self._encode(message, None))
+            self.messages_sent += 1
 
     def _wait_for_room(self) -> bool:
         def has_room() -> bool:
@@ -389,7 +411,7 @@ class WebSocket(Receiver):
     def ping(self, payload: bytes = b"") -> None:
         """Send a ping of at most 125 bytes; does nothing where there is no ping."""
         if self._opening is not None:
-            self.accept()
+            self._accept_or_wait()
         if self._ended:
             raise ConnectionClosed(self.close_code or 1006, self.close_reason)
         self._transport.write(self._protocol.send_ping(payload))
@@ -397,17 +419,20 @@ class WebSocket(Receiver):
     # Closing
 
     def close(self, code: int | None = 1000, reason: str | bytes = "") -> None:
-        """Close the connection and wait, at most `close_timeout`, until it is.
+        """Close the connection and wait until it is.
+
+        The peer has `close_timeout` to answer, and as long as it takes what was sent
+        before, `send_timeout` for that.
 
         Closing again does nothing. Raises ValueError for a code or a reason that may
         not be sent (RFC 6455, section 7.4).
         """
         self.start_close(code, reason)
-        self.wait_closed(self._options.close_timeout + 1)
+        self.wait_closed()
 
     def start_close(self, code: int | None = 1000, reason: str | bytes = "") -> None:
         """Send the close and return at once; blocked receivers get None."""
-        if self._opening is not None:
+        if self._protocol is None:
             try:
                 self.accept()
             except ConnectionClosed:
@@ -418,6 +443,7 @@ class WebSocket(Receiver):
             self._act(last)
         if self._ended:
             return
+        self._send_outbox()
         octets = self._protocol.send_close(code, text)
         self._transport.write(octets)
         self._end(code or CloseCode.NO_STATUS_RECEIVED, text, "local")
@@ -675,6 +701,13 @@ class WebSocket(Receiver):
         """Tell whether the transport is closed."""
         return self._transport is None or bool(self._transport.closed)
 
+    def outstanding(self) -> tuple[int, int]:
+        """Return how many bytes wait for the peer, and how many it has taken."""
+        if self._transport is None:
+            return 0, 0
+        held = self._transport.unacknowledged()
+        return self.buffered_amount + held, self.bytes_sent - held
+
     @property
     def reading_is_paused(self) -> bool:
         """Tell whether nothing is read because the application lags behind."""
@@ -702,6 +735,15 @@ class WebSocket(Receiver):
 
     def _ping_payload(self) -> bytes:
         return b"%d" % self._ping_count
+
+
+def _as_message(data: Any, binary: bool | None) -> Any:
+    """Return what is to be sent: a `str` as text, all else as binary."""
+    if data is None:
+        data = ""
+    if binary is None or binary != isinstance(data, str):
+        return data
+    return data.encode() if binary else bytes(memoryview(data)).decode()
 
 
 _LOST = Fail(CloseCode.ABNORMAL_CLOSURE.value, "connection lost")
