@@ -365,6 +365,12 @@ def produce(environ, start_response):
     return []
 
 
+def produce_and_leave(environ, start_response):
+    """Send one binary message of the size that the query says, and return."""
+    environ["wsgi.websocket"].send(b"x" * int(environ["QUERY_STRING"]))
+    return []
+
+
 def compute(environ, start_response):
     """Send, then keep the processor busy for a second before the next wait."""
     ws = environ["wsgi.websocket"]
@@ -496,6 +502,7 @@ PATHS = {
     "/old-style": old_style,
     "/post": post,
     "/produce": produce,
+    "/produce-and-leave": produce_and_leave,
     "/raises": handler_raises,
     "/raises-early": raises_before_use,
     "/redirect": redirect,

@@ -1,5 +1,6 @@
 """Peers that do not read: what is kept for them is bounded, and others go on."""
 
+import signal
 import socket
 import time
 
@@ -127,3 +128,48 @@ def test_peer_that_reads_nothing_is_given_up(server):
     with pytest.raises(ConnectionError):  # noqa: PT012
         while True:
             client.wire.send(data)
+
+
+# ---- what was sent before the close
+
+
+SLOWLY = 12_000_000  # bytes, for which such a reader takes some seconds
+
+
+def read_slowly(client, size):
+    """Read so much at a slow but steady pace."""
+    while len(client.wire.buffer) < size:
+        assert client.wire.fill(), "cut off"
+        time.sleep(0.02)
+
+
+def test_slow_reader_has_all_of_it_before_the_close(start):
+    server = start("ours", env={"WSMIDDLEWARE_CLOSE_TIMEOUT": "0.7"})
+    path = f"/produce-and-leave?{SLOWLY}"
+    client = server.open("13", path)
+    read_slowly(client, SLOWLY)
+    assert len(client.receive()) == SLOWLY
+    assert client.expect_close() == 1000
+    assert [status for status, _, _ in server.access_lines(path)] == [101]
+
+
+def test_slow_reader_has_all_of_it_before_the_worker_goes(start):
+    server = start("ours")
+    client = server.open("13", f"/produce?binary={SLOWLY}")
+    assert client.wire.fill()
+    server.signal(signal.SIGTERM)
+    read_slowly(client, SLOWLY)
+    assert len(client.receive()) == SLOWLY
+    assert client.expect_close() == 1001
+    assert server.process.wait(peers.PATIENCE) == 0
+
+
+def test_reader_that_stops_is_cut_off_at_the_close(start):
+    server = start("ours", env={"WSMIDDLEWARE_CLOSE_TIMEOUT": "0.7"})
+    path = f"/produce-and-leave?{SLOWLY}"
+    client = server.open("13", path)
+    assert client.wire.fill()
+    ((status, _, seconds),) = server.access_lines(path)
+    assert status == 101
+    assert 0.5 < seconds < 30
+    client.wire.close()
