@@ -177,8 +177,7 @@ def _examine_worker(cfg: Any) -> tuple[str, Finding]:
         )
     if "GeventPyWSGIWorker" in kinds:
         return "gevent", warning(
-            f"worker class {name} heeds neither max_requests nor the PROXY protocol, "
-            "and tells connections up to a second late that it stops",
+            f"worker class {name} heeds neither max_requests nor the PROXY protocol",
             use_ours,
         )
     if "GeventWorker" in kinds:
