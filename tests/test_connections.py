@@ -213,6 +213,14 @@ def test_worker_is_asked_as_long_as_there_is_somebody(reactor, worker, cause):
     assert connections.is_draining
 
 
+@pytest.mark.parametrize("cause", ["alive", "ppid"])
+def test_worker_that_stops_takes_nobody_in(reactor, worker, cause):
+    connections = Connections()
+    assert not is_refused(connections)
+    setattr(worker, cause, 0)
+    assert is_refused(connections)
+
+
 def test_nobody_is_asked_for_nobody(reactor, worker):
     connections = Connections()
     connection = Connection()

@@ -47,7 +47,7 @@ class Connections:
 
         `limit` is the most that the server may hold, `address` the client's.
         """
-        if self.is_draining:
+        if self.is_draining or self._worker_stops():
             raise _unavailable("This server is going away, connect again.")
         if limit is not None and len(self.open) >= limit:
             raise _unavailable("This server has as many WebSockets as it may have.")
@@ -95,12 +95,17 @@ class Connections:
         self._is_polling = False
         if not self.open:
             return
-        worker = self._worker
-        if not worker.alive or worker.ppid != os.getppid():
+        if self._worker_stops():
             self.drain()
             return
         self._is_polling = True
         GeventReactor.current().call_at(monotonic() + POLL_INTERVAL, self._poll)
+
+    def _worker_stops(self) -> bool:
+        worker = self.worker
+        if not worker or not self._polls:
+            return False
+        return not worker.alive or worker.ppid != os.getppid()
 
     def drain(self) -> None:
         """Close every connection, at once or spread over `drain_window` seconds."""
