@@ -172,7 +172,10 @@ def test_messages_are_taken_until_the_answer_to_a_close(server):
     with client.wire:
         assert client.read_close().code == 4001
         client.send("late")
+        # 5.5.2: a ping is answered "unless it already received a Close frame"
         client.send_frame(peers.PING, b"late")
+        pong = client.read_frame()
+        assert (pong.opcode, pong.payload) == (peers.PONG, b"late")
         client.send_frame(peers.CLOSE, peers.close_payload(4001))
         assert client.wire.read_to_end() == b""
 
