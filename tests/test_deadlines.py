@@ -176,6 +176,16 @@ def test_peer_that_has_not_come_to_the_ping_is_not_late(connect, clock):
     assert connection.acts[-1] == (45, "abort", "the peer did not answer a ping")
 
 
+def test_what_we_send_ourselves_is_nothing_that_the_peer_takes(connect, clock):
+    """Over TLS a ping is longer for the system than for us."""
+    connection = connect(ping_interval=10, ping_timeout=5)
+    connection.buffered_amount = 30
+    clock.advance(12)
+    connection.bytes_sent -= 22
+    clock.advance(10)
+    assert connection.acts[-1] == (15, "abort", "the peer did not answer a ping")
+
+
 def test_pings_without_a_deadline(connect, clock):
     connection = connect(ping_interval=10, ping_timeout=None)
     clock.advance(45)

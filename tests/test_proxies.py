@@ -41,6 +41,15 @@ def test_the_client_is_the_nearest_that_is_no_proxy_of_ours(peer, forwarded, cli
     assert client_address(environ, TRUSTED) == client
 
 
+@pytest.mark.parametrize("trusted", ["::ffff:10.0.0.1", "::ffff:0:0/96", "10.0.0.1"])
+def test_a_proxy_may_be_named_as_a_socket_for_both_families_does(trusted):
+    environ = {
+        "REMOTE_ADDR": "::ffff:10.0.0.1",
+        "HTTP_X_FORWARDED_FOR": "198.51.100.7",
+    }
+    assert client_address(environ, [trusted]) == "198.51.100.7"
+
+
 def test_nobody_is_believed_unless_configured():
     environ = {"REMOTE_ADDR": "", "HTTP_X_FORWARDED_FOR": "192.0.2.1"}
     assert client_address(environ, []) == ""

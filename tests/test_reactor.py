@@ -1,11 +1,12 @@
 """The deadlines of a loop: in order, once, and gone when they are cancelled."""
 
 import gc
+import threading
 from time import monotonic
 
 import gevent
 
-from wsmiddleware.reactor import Deadline, GeventReactor
+from wsmiddleware.reactor import Deadline, GeventReactor, ThreadReactor
 
 
 def count_deadlines():
@@ -24,6 +25,28 @@ def test_what_is_due_is_called_in_order():
         while len(calls) < 3:
             gevent.sleep(0.001)
     assert calls == [0.0, 0.01, 0.02]
+
+
+def test_no_deadline_of_several_threads_is_lost():
+    reactor = ThreadReactor.current()
+    calls = []
+    done = threading.Event()
+
+    def note():
+        calls.append(None)
+        if len(calls) == 8000:
+            done.set()
+
+    def ask():
+        for _ in range(2000):
+            reactor.call_at(monotonic() + 0.01, note)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert done.wait(60)
 
 
 def test_what_was_cancelled_does_not_stay_until_its_time():

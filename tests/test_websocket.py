@@ -7,6 +7,7 @@ import pytest
 import wire
 from gevent.socket import wait_read
 
+from wsmiddleware.exceptions import ConnectionClosed
 from wsmiddleware.hixie import Hixie55, Hixie76
 from wsmiddleware.options import Options
 from wsmiddleware.reactor import GeventReactor
@@ -29,7 +30,7 @@ def connect():
         peer.setblocking(False)
         reactor = GeventReactor.current()
         transport = Transport(ours, reactor)
-        details = {"respond": lambda key3: b"k" * 16} if not accept else {}
+        details = {} if accept else {"respond": lambda key3: b"k" * 16}
         protocol = PROTOCOLS[version](client=client, **details)
         websocket = WebSocket(
             lambda subprotocol, headers: (protocol, transport, b""),
@@ -97,6 +98,22 @@ def test_what_waits_to_be_dropped_or_sent_is_sent_before_the_close(connect):
     assert websocket.messages_sent == len(messages)
 
 
+def test_what_waits_may_be_of_a_class_of_its_own(connect):
+    class Markup(str):
+        """Be what template engines make."""
+
+    settings = {"overflow": "drop_oldest", "max_buffered": 1_000_000}
+    websocket, peer = connect("13", client=False, **settings)
+    for number in range(8):
+        websocket.send(Markup(f"{number}" * 400_000))
+    websocket.start_close()
+    assert websocket.closed
+    received = b""
+    while not received.endswith(close_frame(1000, masked=False)):
+        received += read(peer)
+    assert websocket.buffered_amount == 0
+
+
 def test_use_of_draft_76_by_several_waits_for_the_whole_handshake(connect):
     websocket, peer = connect("76", client=False, accept=False)
     senders = [gevent.spawn(websocket.send, text) for text in ("one", "two")]
@@ -128,6 +145,31 @@ def test_messages_stay_when_their_reader_is_slower_than_the_deadline(connect, en
     wait_closed(websocket)
     assert [websocket.receive() for _ in range(3)] == ["one", "two", None]
     assert websocket.close_code == (1006 if ending is None else 1000)
+
+
+def test_what_was_aborted_before_its_handshake_has_none(connect):
+    websocket, peer = connect("76", client=False, accept=False)
+    websocket.abort("changed my mind")
+    assert websocket.receive() is None
+    with pytest.raises(ConnectionClosed):
+        websocket.send("hello")
+    websocket.close()
+    with pytest.raises(BlockingIOError):
+        peer.recv(1)
+
+
+def test_a_client_that_lags_behind_sees_the_end_when_it_closes(connect):
+    websocket, peer = connect("13", client=True, close_timeout=NEVER)
+    peer.send(b"".join(wire.frame("text", b"x" * 1000) for _ in range(40)))
+    peer.send(close_frame(1000, masked=False))
+    with gevent.Timeout(10):
+        while not websocket.reading_is_paused:
+            gevent.sleep(0.001)
+        closing = gevent.spawn(websocket.close)
+        assert read(peer)
+        peer.shutdown(socket.SHUT_WR)
+        closing.join()
+    assert websocket.is_gone
 
 
 def test_a_client_of_draft_76_closes_when_the_server_has(connect):

@@ -83,7 +83,7 @@ class Connections:
     def attach(self, worker: Any) -> None:
         """Learn of a worker that calls `drain` by itself."""
         self._worker = worker
-        self._polls = False
+        self._polls = self._is_polling = False
         self.is_draining = False
 
     def _find_worker(self) -> None:
@@ -130,7 +130,7 @@ def _abort(websocket: WebSocket, taken: int) -> None:
     if not websocket.accepted:
         return
     waiting, taken_now = websocket.outstanding()
-    if waiting and taken_now != taken:
+    if waiting and taken_now > taken:
         # The peer still takes what came before the close.
         again = partial(_abort, websocket, taken_now)
         GeventReactor.current().call_at(monotonic() + CLOSE_TIME, again)

@@ -17,9 +17,11 @@ def _is_trusted(address: str, trusted: Sequence[str]) -> bool:
         peer = ip_address(address)
     except ValueError:
         return False
-    # So a socket for both families names a peer that speaks IPv4.
-    peer = getattr(peer, "ipv4_mapped", None) or peer
-    return any(peer in ip_network(network) for network in trusted if network != "unix")
+    # A socket for both families has such a name for a peer that speaks IPv4.
+    mapped = getattr(peer, "ipv4_mapped", None)
+    peers = [peer] if mapped is None else [peer, mapped]
+    networks = [ip_network(network) for network in trusted if network != "unix"]
+    return any(peer in network for network in networks for peer in peers)
 
 
 def check_networks(trusted: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from heapq import heapify, heappop, heappush
 from itertools import count
 from time import monotonic
@@ -176,12 +177,16 @@ class Reactor:
     def call_at(self, when: float, function: Callable[[], None]) -> Deadline:
         """Call `function` in the loop at `when` (time.monotonic) or soon after."""
         deadline = Deadline(when, next(self._orders), function)
+        self.run(partial(self._add, deadline))
+        return deadline
+
+    def _add(self, deadline: Deadline) -> None:
+        # In the loop's own thread: nobody else touches the list.
         if len(self._deadlines) >= self._sweep_size:
             self._sweep()
         heappush(self._deadlines, deadline)
         if self._deadlines[0] is deadline:
-            self.run(self._arm)
-        return deadline
+            self._arm()
 
     def _sweep(self) -> None:
         # Those that were cancelled would stay until their time has come.
@@ -206,11 +211,13 @@ class Reactor:
     def _on_timer(self) -> None:
         self._timer.stop()
         now = monotonic()
-        while self._deadlines and self._deadlines[0].when <= now:
-            function = heappop(self._deadlines).function
-            if function is not None:
-                function()
-        self._arm()
+        try:
+            while self._deadlines and self._deadlines[0].when <= now:
+                function = heappop(self._deadlines).function
+                if function is not None:
+                    function()
+        finally:
+            self._arm()
 
 
 _NOTHING: AbstractContextManager[None] = nullcontext()

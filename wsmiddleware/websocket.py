@@ -170,6 +170,8 @@ class WebSocket(Receiver):
         """
         if self._opening is None or self._protocol is not None:
             raise WebSocketError("the handshake is already completed")
+        if self._ended:
+            raise ConnectionClosed(self.close_code or 1006, self.close_reason)
         protocol, transport, head = self._opening(subprotocol, headers)
         self._protocol = protocol
         self._transport = transport
@@ -428,7 +430,13 @@ class WebSocket(Receiver):
         not be sent (RFC 6455, section 7.4).
         """
         self.start_close(code, reason)
-        self.wait_closed()
+        # The deadlines see to it that it ends; but a loop may have ended before.
+        _, taken = self.outstanding()
+        while not self.wait_closed(self._options.close_timeout + 1):
+            before = taken
+            waiting, taken = self.outstanding()
+            if not waiting or taken <= before:
+                break
 
     def start_close(self, code: int | None = 1000, reason: str | bytes = "") -> None:
         """Send the close and return at once; blocked receivers get None."""
@@ -442,6 +450,7 @@ class WebSocket(Receiver):
         if isinstance(last, (Close, Fail)):
             self._act(last)
         if self._ended:
+            self._transport.resume_reading()
             return
         self._send_outbox()
         octets = self._protocol.send_close(code, text)
@@ -670,6 +679,7 @@ class WebSocket(Receiver):
         self._queue.clear()
         self._next = 0
         self._outbox = None
+        self._outbox_size = 0
         self._deadlines.start_close()
         self._receiver.wake()
         self._notify()
@@ -727,7 +737,7 @@ class WebSocket(Receiver):
     def end_overdue(self) -> None:
         """Close although the application did not come to it, or the peer did not."""
         last = self._queue[-1] if self._queue else None
-        if isinstance(last, (Close, Fail)):
+        if isinstance(last, (Close, Fail)) and not self._ended:
             self._queue.pop()
             self._act_early(last)
         else:
@@ -741,6 +751,8 @@ def _as_message(data: Any, binary: bool | None) -> Any:
     """Return what is to be sent: a `str` as text, all else as binary."""
     if data is None:
         data = ""
+    elif isinstance(data, str) and type(data) is not str:
+        data = str.__str__(data)  # compiled, a protocol takes nothing but a str
     if binary is None or binary != isinstance(data, str):
         return data
     return data.encode() if binary else bytes(memoryview(data)).decode()
