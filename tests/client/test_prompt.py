@@ -377,6 +377,13 @@ class Terminal:
             os.write(self.master, b"\x1b[1;1R")
         return data
 
+    def _read_for(self, seconds):
+        """Read what is shown meanwhile; the prompt is drawn again every second."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if not select.select([self.master], [], [], left)[0] or not self._read():
+                return
+
     def wait_for(self, text):
         """Wait until this is shown, behind what was waited for before."""
         deadline = time.monotonic() + PATIENCE
@@ -397,8 +404,7 @@ class Terminal:
         while self.process.poll() is None:
             assert time.monotonic() < deadline, self.shown
             self.type(key)
-            while select.select([self.master], [], [], 3)[0] and self._read():
-                pass
+            self._read_for(3)
         while self._read():
             pass
         return self.process.wait()
