@@ -152,11 +152,14 @@ def test_keyboard_is_enough(open_window, join):
 def test_nobody_comes_in_without_a_name(chat, open_window):
     page = open_window().new_page()
     page.goto(chat.address)
+    dialog = page.get_by_role("dialog", name="Come in")
+    dialog.wait_for(state="visible")
     page.keyboard.press("Escape")
     page.keyboard.press("Escape")
     page.keyboard.type("   ")
     page.keyboard.press("Enter")
-    assert page.get_by_role("dialog", name="Come in").is_visible()
+    # The browser may close it for a moment, before the page opens it again.
+    dialog.wait_for(state="visible")
 
 
 def test_phone_and_dark(open_window, join, picture):
