@@ -12,6 +12,7 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
+from wsmiddleware.deadlines import still_takes
 from wsmiddleware.handshake import Refusal
 from wsmiddleware.options import Options
 from wsmiddleware.reactor import GeventReactor
@@ -129,10 +130,9 @@ class Connections:
 def _abort(websocket: WebSocket, taken: int) -> None:
     if not websocket.accepted:
         return
-    waiting, taken_now = websocket.outstanding()
-    if waiting and taken_now > taken:
-        # The peer still takes what came before the close.
-        again = partial(_abort, websocket, taken_now)
+    takes, taken = still_takes(websocket, taken)
+    if takes:
+        again = partial(_abort, websocket, taken)
         GeventReactor.current().call_at(monotonic() + CLOSE_TIME, again)
     else:
         websocket.abort("the server went away")

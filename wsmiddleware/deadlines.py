@@ -14,10 +14,21 @@ from wsmiddleware.events import CloseCode
 from wsmiddleware.options import Options
 from wsmiddleware.reactor import Deadline, Reactor
 
-__all__ = ["Deadlines"]
+__all__ = ["Deadlines", "still_takes"]
 
 # How often it is looked, within `idle_timeout`, whether there were messages
 IDLE_LOOKS = 4
+
+
+def still_takes(websocket: Any, before: int) -> tuple[bool, int]:
+    """Tell whether a peer takes what waits for it, and how much it has taken in all.
+
+    `before` is how much that was when it was last asked. What is on its way to a peer
+    that takes what came before it is not late.
+    """
+    waiting, taken = websocket.outstanding()
+    # Over TLS what we send ourselves may make it less.
+    return bool(waiting and taken > before), taken
 
 
 class Deadlines:
@@ -135,11 +146,8 @@ class Deadlines:
             self._arm()
 
     def _peer_takes(self) -> bool:
-        # What is waiting for the peer to come to it is not late.
-        before = self._taken
-        waiting, self._taken = self._websocket.outstanding()
-        # Over TLS what we send ourselves may make it less.
-        return bool(waiting and self._taken > before)
+        takes, self._taken = still_takes(self._websocket, self._taken)
+        return takes
 
     def _check_stall(self, now: float) -> bool:
         if now < self._stall_at:

@@ -51,6 +51,7 @@ def mask_text_in_python(data: bytes, start: int, end: int, keys: bytes, at: int)
     size = end - start
     if size > BLOCK:
         return mask_part_in_python(data, start, end, keys, at, 0).decode()
+    # As above, without the call: every small message comes this way.
     masked = int.from_bytes(data[start:end], "little")
     mask = int.from_bytes((keys[at : at + 4] * (size // 4 + 1))[:size], "little")
     return (masked ^ mask).to_bytes(size, "little").decode()

@@ -18,7 +18,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, TypeAlias
 
-from wsmiddleware.deadlines import Deadlines
+from wsmiddleware.deadlines import Deadlines, still_takes
 from wsmiddleware.events import (
     ChallengeResponse,
     Close,
@@ -362,17 +362,19 @@ class WebSocket(Receiver):
             self._protocol.send_binary(b"")
         return bytes(memoryview(message))
 
-    def _empty_outbox(self) -> None:
+    def _take_outbox(self) -> deque[str | bytes]:
         outbox, self._outbox = self._outbox, None
         self._outbox_size = 0
+        return outbox or deque()
+
+    def _empty_outbox(self) -> None:
+        outbox = self._take_outbox()
         while outbox and not self._ended:
             self.send(outbox.popleft())
 
     def _send_outbox(self) -> None:
         # Nothing can be dropped any more: the close comes behind it.
-        outbox, self._outbox = self._outbox, None
-        self._outbox_size = 0
-        for message in outbox or ():
+        for message in self._take_outbox():
             self._transport.write(self._encode(message, None))
             self.messages_sent += 1
 
@@ -433,9 +435,8 @@ class WebSocket(Receiver):
         # The deadlines see to it that it ends; but a loop may have ended before.
         _, taken = self.outstanding()
         while not self.wait_closed(self._options.close_timeout + 1):
-            before = taken
-            waiting, taken = self.outstanding()
-            if not waiting or taken <= before:
+            takes, taken = still_takes(self, taken)
+            if not takes:
                 break
 
     def start_close(self, code: int | None = 1000, reason: str | bytes = "") -> None:
@@ -678,8 +679,7 @@ class WebSocket(Receiver):
         self.closed_by = by
         self._queue.clear()
         self._next = 0
-        self._outbox = None
-        self._outbox_size = 0
+        self._take_outbox()
         self._deadlines.start_close()
         self._receiver.wake()
         self._notify()

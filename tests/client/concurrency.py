@@ -6,6 +6,7 @@ import time
 
 import gevent
 import pytest
+from server import peers
 from server.peers import PATIENCE
 
 MODE = os.environ.get("WSMIDDLEWARE_CLIENT_MODE", "threads")
@@ -45,10 +46,7 @@ def sleep(seconds):
 
 def until(condition):
     """Look again and again until a condition holds, and let others run meanwhile."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        sleep(0.01)
+    peers.until(condition, sleep=sleep)
 
 
 def expect_timeout(attempt, doing, seconds=0.2):

@@ -579,10 +579,10 @@ class Draft76Client(Draft55Client):
 CLIENTS = {"55": Draft55Client, "76": Draft76Client, "13": RFC6455Client}
 
 
-def until(condition, patience=PATIENCE, pause=0.02):
+def until(condition, patience=PATIENCE, pause=0.02, sleep=time.sleep):
     """Look again and again until a condition holds, for what gives no event."""
     deadline = time.monotonic() + patience
     while not (outcome := condition()):
         assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(pause)
+        sleep(pause)
     return outcome
